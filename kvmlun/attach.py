@@ -1,0 +1,249 @@
+"""Making a LUN ready on this host: session, disk, udev's links, and the proof of identity."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import errors, iscsi, lun, nodedb, proof, sysfs
+from .config import Settings
+from .ledger import Ledger
+from .lun import BY_PATH, Lun, Portal, Wwid
+from .markers import Markers
+from .sysfs import Disk, Session
+from .udev import Udev
+from .wait import Changes, Deadline
+from .worker import Workers
+
+log = logging.getLogger("kvmlun.attach")
+
+# How often a state without an event of its own (a session's) is looked at while it is waited for.
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Request:
+    """One source link of a domain's disk that has to be ready."""
+
+    lun: Lun
+    link: str
+    read_only: bool
+    shareable: bool
+
+
+class Attacher:
+    """Brings LUNs to this host. It takes nothing away but a stale disk that nobody uses.
+
+    `unused` tells whether nobody needs a disk. All methods raise errors.Error.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        markers: Markers,
+        workers: Workers,
+        udev: Udev,
+        changes: Changes,
+        unused: Callable[[Session, Disk], bool],
+    ) -> None:
+        self.settings = settings
+        self._ledger = ledger
+        self._markers = markers
+        self._workers = workers
+        self._udev = udev
+        self._changes = changes
+        self._unused = unused
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
+
+    def lock(self, target: str) -> asyncio.Lock:
+        """The lock that login and logout of `target` share."""
+        return self._locks.setdefault(target, asyncio.Lock())
+
+    @property
+    def logging_in(self) -> frozenset[str]:
+        """Targets with a login under way, also one that its hook no longer waits for."""
+        return frozenset(target for target, _ in self._logins)
+
+    async def attach(self, request: Request, deadline: Deadline) -> Wwid:
+        """Make the LUN ready and return its proven WWID."""
+        async with self.lock(request.lun.address.target):
+            session = await self._session(request, deadline)
+        found = find_disk(session, request.lun)
+        session, disk = await self._visible(request, session, found, deadline)
+        try:
+            return await self._prove(request, session, disk, deadline)
+        except errors.Refused as refusal:
+            if found is None or not self._purgeable(session, disk):
+                raise
+            log.warning("%s: removing the stale device %s: %s", request.link, disk.name, refusal)
+        await self._workers.call("delete", disk.hctl, timeout=deadline.left)
+        session, disk = await self._visible(request, session, None, deadline)
+        return await self._prove(request, session, disk, deadline)
+
+    async def verify(self, request: Request, deadline: Deadline) -> Wwid:
+        """Prove again what is there now, bringing nothing."""
+        session = _usable(request, sysfs.sessions())
+        disk = session and find_disk(session, request.lun)
+        if not session or not disk:
+            raise errors.Refused(f"{request.link}: {request.lun} is gone from this host")
+        return await self._prove(request, session, disk, deadline)
+
+    def _purgeable(self, session: Session, disk: Disk) -> bool:
+        ours = self._markers.scanned(session.id_path(disk) or "")
+        return ours and self._unused(session, disk)
+
+    # session
+
+    async def _session(self, request: Request, deadline: Deadline) -> Session:
+        target, portals = request.lun.address.target, request.lun.portals
+        existing = _candidates(request, sysfs.sessions())
+        if existing:
+            what = f"{target}: waiting for its session to be logged in"
+            return await self._logged_in(request, deadline, what)
+        problems = []
+        for portal in portals:
+            try:
+                await self._login(target, portal, deadline)
+                what = f"{target} at {portal}: waiting for the session after login"
+                session = await self._logged_in(request, deadline, what)
+                self._ledger.made(session)
+                return session
+            except errors.Timeout:
+                raise
+            except errors.Storage as error:
+                problems.append(str(error))
+        raise errors.Storage(f"{request.link}: {'; '.join(problems)}")
+
+    async def _logged_in(self, request: Request, deadline: Deadline, what: str) -> Session:
+        def up() -> Session | None:
+            return _usable(request, sysfs.sessions())
+
+        return await self._changes.until(up, deadline, what, _POLL_SECONDS)
+
+    async def _login(self, target: str, portal: Portal, deadline: Deadline) -> None:
+        key = target, portal
+        if key not in self._logins:
+            task = asyncio.ensure_future(self._log_in(target, portal))
+            self._logins[key] = task
+            task.add_done_callback(lambda _: self._login_done(key))
+        try:
+            await asyncio.wait_for(asyncio.shield(self._logins[key]), deadline.left)
+        except asyncio.TimeoutError:
+            raise errors.Timeout(f"login to {target} at {portal} took too long") from None
+
+    def _login_done(self, key: tuple[str, Portal]) -> None:
+        task = self._logins.pop(key)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("login: %s", error)
+        self._changes.signal()
+
+    async def _log_in(self, target: str, portal: Portal) -> None:
+        # iscsid goes on by itself until its own limit, so that has to be waited for.
+        limit = self.settings.login * self.settings.login_attempts + 20
+        records = nodedb.records(target, portal)
+        entry = self._ledger.find(target, portal)
+        ours = not records or bool(entry and entry.record)
+        self._ledger.intend(target, portal, record=ours)
+        if ours and records:
+            await iscsi.delete_record(target, portal, limit)
+        if ours:
+            await iscsi.create_record(target, portal, self.settings.node_record(), limit)
+        await iscsi.login(target, portal, limit)
+        log.info("logged in to %s at %s", target, portal)
+
+    # disk
+
+    async def _visible(
+        self, request: Request, session: Session, disk: Disk | None, deadline: Deadline
+    ) -> tuple[Session, Disk]:
+        """Have the disk present, marked as a guest's, and known to udev as such."""
+        if disk is None:
+            await self._scan(request, session, deadline)
+        else:
+            await self._refresh(session, disk, deadline)
+
+        def ready() -> tuple[Session, Disk] | None:
+            current = sysfs.session(session.sid)
+            found = current and find_disk(current, request.lun)
+            record = found and self._udev.record(found.name)
+            if not current or not found or not record:
+                return None
+            return (current, found) if record.guest and request.link in record.links else None
+
+        return await self._changes.until(ready, deadline, f"{request.link}: udev's link")
+
+    async def _scan(self, request: Request, session: Session, deadline: Deadline) -> None:
+        assert session.portal is not None and session.host is not None
+        address = request.lun.address
+        for number in address.kernel_luns:
+            id_path = lun.id_path(session.portal, session.target, number)
+            self._markers.put(id_path, scanned=True)
+            await self._workers.call("scan", session.host, number, timeout=deadline.left)
+            if sysfs.has_lun(session.host, number):
+                return
+        raise errors.Refused(f"{request.link}: {session.portal} shows this host no {address}")
+
+    async def _refresh(self, session: Session, disk: Disk, deadline: Deadline) -> None:
+        await self._workers.call("rescan", disk.hctl, timeout=deadline.left)
+        record = self._udev.record(disk.name)
+        if record and record.guest:
+            return
+        id_path = session.id_path(disk) or ""
+        if id_path not in self._markers:
+            self._markers.put(id_path, scanned=False)
+        await self._workers.call("change", disk.name, timeout=deadline.left)
+
+    # proof
+
+    async def _prove(
+        self, request: Request, session: Session, disk: Disk, deadline: Deadline
+    ) -> Wwid:
+        """Contract: what QEMU is about to open is the pinned LUN, whole, writable and unused."""
+        facts = await self._workers.call("probe", disk.name, disk.number, timeout=deadline.left)
+        wwid = proof.identity(request.link, request.lun, facts, disk)
+        proof.unique(request.link, wwid, session.target, sysfs.sessions())
+        proof.usable(request.link, request.lun, facts, request.read_only, disk)
+        await self._hands_off(request, session, disk, deadline)
+        if os.path.realpath(request.link) != disk.node:
+            raise errors.Refused(
+                f"{request.link} leads to {os.path.realpath(request.link)}, not to {disk.node}"
+            )
+        return wwid
+
+    async def _hands_off(
+        self, request: Request, session: Session, disk: Disk, deadline: Deadline
+    ) -> None:
+        if disk.partitions:
+            numbers = [int(name.removeprefix(disk.name)) for name in disk.partitions]
+            args = (disk.name, disk.number, numbers)
+            await self._workers.call("drop_partitions", *args, timeout=deadline.left)
+        current = sysfs.session(session.sid)
+        now = current and find_disk(current, request.lun)
+        if now and now.holders:
+            raise errors.Refused(
+                f"{request.link}: {', '.join(now.holders)} on this host holds {disk.node}; "
+                "free it first (lsblk shows what it is)"
+            )
+
+
+def find_disk(session: Session, wanted: Lun) -> Disk | None:
+    """Return the disk of `wanted` behind a session."""
+    numbers = wanted.address.kernel_luns
+    return next((disk for disk in session.disks if disk.lun in numbers), None)
+
+
+def _candidates(request: Request, sessions: tuple[Session, ...]) -> list[Session]:
+    """Sessions that lead to the LUN: the listed portals first, a foreign one only for by-id."""
+    wanted = request.lun
+    same = [session for session in sessions if session.target == wanted.address.target]
+    listed = [session for session in same if session.portal in wanted.portals]
+    return listed if listed or request.link.startswith(BY_PATH) else same
+
+
+def _usable(request: Request, sessions: tuple[Session, ...]) -> Session | None:
+    return next((session for session in _candidates(request, sessions) if session.up), None)

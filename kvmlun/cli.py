@@ -1,0 +1,133 @@
+"""The ``kvmlun`` command: its arguments and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import __version__, errors
+from .client import Client
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (errors.Exit)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        print(asyncio.run(_run(arguments)), end="")
+    except errors.Error as error:
+        print(f"kvmlun: {error}", file=sys.stderr)
+        return error.code
+    except BrokenPipeError:
+        sys.stderr.close()
+    return errors.Exit.OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kvmlun", description="iSCSI LUNs of libvirt VMs")
+    parser.add_argument("--version", action="version", version=f"kvmlun {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    status = verbs.add_parser("status", help="show each LUN: device, sessions, VMs, state")
+    _finish(status, _status)
+    volume = verbs.add_parser("volume", help="show the catalog in /etc/kvmlun")
+    nouns = volume.add_subparsers(required=True, metavar="COMMAND")
+    _finish(nouns.add_parser("list", help="list all volumes"), _volume_list)
+    show = nouns.add_parser("show", help="show one volume")
+    show.add_argument("volume", metavar="VOLUME")
+    _finish(show, _volume_show)
+    disk = verbs.add_parser("disk-xml", help="print the <disk> element for a domain definition")
+    disk.add_argument("volume", metavar="VOLUME")
+    disk.add_argument("--target", default="vda", help="name in the guest (default: vda)")
+    disk.set_defaults(run=_disk_xml)
+    return parser
+
+
+def _finish(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+async def _run(arguments: argparse.Namespace) -> str:
+    async with Client() as client:
+        return str(await arguments.run(client, arguments))
+
+
+async def _status(client: Client, arguments: argparse.Namespace) -> str:
+    status = await client.status()
+    if arguments.json:
+        return _json(status)
+    luns = [
+        {
+            "VOLUME": lun["volume"] or "-",
+            "WWID": lun["wwid"],
+            "STATE": lun["state"],
+            "DEVICE": lun["device"] or "-",
+            "LINK": lun["link"].removeprefix("/dev/disk/by-id/") or "-",
+            "SESSIONS": _sessions(lun, status["sessions"]),
+            "VMS": ", ".join(lun["domains"]) or "-",
+        }
+        for lun in status["luns"]
+    ]
+    text = _table(luns) if luns else "no LUNs\n"
+    if status["config_problem"]:
+        text += f"\n{status['config_problem']}; no VM with an iSCSI disk starts until it is mended\n"
+    if status["libvirt_problem"]:
+        text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
+    return text
+
+
+def _sessions(lun: dict[str, Any], sessions: list[dict[str, Any]]) -> str:
+    ids = {int(path.rpartition("/")[2]) for path in lun["sessions"]}
+    shown = [
+        f"{s['id']} {s['portal']} {s['state']}{'' if s['owned'] else ' (borrowed)'}"
+        for s in sessions
+        if s["id"] in ids
+    ]
+    return ", ".join(shown) or "-"
+
+
+async def _volume_list(client: Client, arguments: argparse.Namespace) -> str:
+    volumes = await client.volumes()
+    if arguments.json:
+        return _json(volumes)
+    rows = [
+        {
+            "VOLUME": volume["name"],
+            "WWID": volume["wwid"],
+            "TARGET": volume["target"],
+            "LUN": str(volume["lun"]),
+            "PORTALS": ", ".join(volume["portals"]),
+        }
+        for volume in volumes
+    ]
+    return _table(rows) if rows else "no volumes in /etc/kvmlun\n"
+
+
+async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
+    volume = await client.volume(arguments.volume)
+    if arguments.json:
+        return _json(volume)
+    return "".join(
+        f"{key + ':':10}{', '.join(value) if isinstance(value, list) else value}\n"
+        for key, value in volume.items()
+    )
+
+
+async def _disk_xml(client: Client, arguments: argparse.Namespace) -> str:
+    return await client.disk_xml(arguments.volume, arguments.target)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
+    lines = [{key: key for key in widths}, *rows]
+    return "".join(
+        "  ".join(line[key].ljust(width) for key, width in widths.items()).rstrip() + "\n"
+        for line in lines
+    )

@@ -1,0 +1,103 @@
+"""Asking kvmlund over D-Bus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from dbus_next import BusType, Message, MessageType, Variant
+from dbus_next.aio import MessageBus
+
+from . import errors, names
+
+_SECONDS = 20.0
+_KINDS = {
+    kind.name: kind
+    for kind in (errors.Refused, errors.Storage, errors.Timeout, errors.Config, errors.Invalid,
+                 errors.Unknown, errors.Error)
+}  # fmt: skip
+
+
+class Client:
+    """A connection to the daemon. Methods raise errors.Error, Unreachable without a daemon."""
+
+    async def __aenter__(self) -> Client:
+        try:
+            self._bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+        except OSError as error:
+            raise errors.Unreachable(f"the D-Bus system bus does not answer: {error}") from error
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._bus.disconnect()
+
+    async def status(self) -> dict[str, Any]:
+        """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state."""
+        objects = await self._call(
+            names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
+        )
+        manager = await self._call(
+            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
+        )
+        by_path = {path: _plain(interfaces) for path, interfaces in objects.items()}
+        return {
+            "version": _plain(manager)["Version"],
+            "libvirt_problem": _plain(manager)["LibvirtProblem"],
+            "config_problem": _plain(manager)["ConfigProblem"],
+            "luns": sorted(
+                (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
+                key=lambda lun: (lun["volume"], lun["wwid"]),
+            ),
+            "sessions": sorted(
+                (_snake(i[names.SESSION]) for i in by_path.values() if names.SESSION in i),
+                key=lambda session: session["id"],
+            ),
+        }
+
+    async def volumes(self) -> list[dict[str, Any]]:
+        return _plain(await self._manager("ListVolumes"))
+
+    async def volume(self, name: str) -> dict[str, Any]:
+        return _plain(await self._manager("GetVolume", "s", name))
+
+    async def disk_xml(self, name: str, target: str) -> str:
+        return str(await self._manager("DiskXml", "ss", name, target))
+
+    async def _manager(self, member: str, signature: str = "", *body: object) -> Any:
+        return await self._call(names.ROOT, names.MANAGER, member, signature, *body)
+
+    async def _call(
+        self, path: str, interface: str, member: str, signature: str = "", *body: object
+    ) -> Any:
+        message = Message(
+            destination=names.BUS_NAME, path=path, interface=interface, member=member,
+            signature=signature, body=list(body),
+        )  # fmt: skip
+        try:
+            reply = await asyncio.wait_for(self._bus.call(message), _SECONDS)
+        except asyncio.TimeoutError:
+            raise errors.Unreachable(f"kvmlund did not answer within {_SECONDS:.0f} s") from None
+        if reply.message_type is MessageType.ERROR:
+            raise _error(reply)
+        return reply.body[0] if reply.body else None
+
+
+def _error(reply: Message) -> errors.Error:
+    text = str(reply.body[0]) if reply.body else reply.error_name
+    if reply.error_name.startswith(names.ERROR):
+        return _KINDS.get(reply.error_name.removeprefix(names.ERROR), errors.Error)(text)
+    return errors.Unreachable(f"kvmlund does not answer: {text}; see systemctl status kvmlund")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Variant):
+        return _plain(value.value)
+    if isinstance(value, dict):
+        return {key: _plain(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_plain(member) for member in value]
+    return value
+
+
+def _snake(properties: dict[str, Any]) -> dict[str, Any]:
+    return {name.lower(): value for name, value in properties.items()}

@@ -1,0 +1,155 @@
+"""The configuration in /etc/kvmlun: settings and the catalog of volumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from . import errors, yamlfile
+from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
+from .yamlfile import Node
+
+FOLDER = Path("/etc/kvmlun")
+# The hook cannot read YAML and must not wait for a daemon that may never have run.
+WWIDS = Path("/var/lib/kvmlun/wwids")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_VOLUME_KEYS = frozenset({"wwid", "target", "lun", "portals"})
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times in seconds, each with its reason.
+
+    grace: how long an unused LUN stays, so that a restart of a VM finds it.
+    prepare: all of a VM's LUNs; libvirt itself never gives up on a hook and
+        locks the VM meanwhile, so this is the only limit there is.
+    check: the hooks that only check (migrate, restore, start).
+    login: one attempt to log in; login_attempts of them must fit into prepare.
+    replacement: how long the kernel queues I/O of a lost session before the
+        guest's requests fail (and a VM with error_policy=stop pauses).
+    noop: interval and answer time of the ping that finds a dead portal.
+    audit: how often everything is looked at without any event.
+    """
+
+    grace: float = 10
+    prepare: float = 45
+    check: float = 10
+    login: float = 8
+    login_attempts: float = 2
+    replacement: float = 120
+    noop: float = 5
+    audit: float = 30
+
+    def node_record(self) -> dict[str, str]:
+        """The open-iscsi settings that kvmlun relies on, for a node record of its own.
+
+        startup=manual, since a login at boot could bring a LUN whose VM runs
+        elsewhere now; scan=manual, since only our LUN is to appear here.
+        """
+        return {
+            "node.startup": "manual",
+            "node.session.scan": "manual",
+            "node.session.nr_sessions": "1",
+            "node.session.initial_login_retry_max": f"{self.login_attempts:.0f}",
+            "node.session.timeo.replacement_timeout": f"{self.replacement:.0f}",
+            "node.conn[0].timeo.login_timeout": f"{self.login:.0f}",
+            "node.conn[0].timeo.noop_out_interval": f"{self.noop:.0f}",
+            "node.conn[0].timeo.noop_out_timeout": f"{self.noop:.0f}",
+        }
+
+
+@dataclass(frozen=True)
+class Config:
+    settings: Settings
+    volumes: dict[str, Lun]  # by name
+
+    def by_wwid(self, wwid: Wwid) -> Lun | None:
+        return next((lun for lun in self.volumes.values() if lun.wwid == wwid), None)
+
+    def by_address(self, address: LunAddress) -> Lun | None:
+        return next((lun for lun in self.volumes.values() if lun.address == address), None)
+
+
+def load(folder: Path = FOLDER) -> Config:
+    """Read kvmlun.yaml and volumes.d/*.yaml; a file that is missing counts as empty.
+
+    Raises errors.Config, whose text names file, line and key.
+    """
+    main = folder / "kvmlun.yaml"
+    files = [main] if main.exists() else []
+    files += sorted((folder / "volumes.d").glob("*.yaml"))
+    settings = Settings()
+    volumes: dict[str, Lun] = {}
+    for file in files:
+        known = frozenset({"settings", "volumes"}) if file == main else frozenset({"volumes"})
+        members = yamlfile.load(file).mapping(known)
+        if "settings" in members:
+            settings = _settings(members["settings"])
+        if "volumes" in members:
+            for name, node in members["volumes"].mapping().items():
+                volumes[name] = _volume(name, node, volumes)
+    return Config(settings, volumes)
+
+
+def _settings(node: Node) -> Settings:
+    names = frozenset(field.name for field in dataclasses.fields(Settings))
+    values = {name: member.seconds() for name, member in node.mapping(names).items()}
+    settings = Settings(**values)
+    if settings.login * settings.login_attempts >= settings.prepare:
+        raise node.error("login times login_attempts must stay below prepare")
+    return settings
+
+
+def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
+    if not _NAME.fullmatch(name):
+        raise node.error("a volume's name has letters, digits, '_', '.' and '-', at most 63")
+    if name in others:
+        raise node.error("is defined twice")
+    members = node.mapping(_VOLUME_KEYS)
+    for key in sorted(_VOLUME_KEYS - {"lun"}):
+        if key not in members:
+            raise node.error(f"{key} is missing")
+    number = members.get("lun")
+    lun = Lun(
+        wwid=_parsed(members["wwid"], lambda n: Wwid.parse(n.text())),
+        address=LunAddress(
+            _parsed(members["target"], lambda n: parse_target(n.text())),
+            _parsed(number, lambda n: parse_lun(n.value)) if number else 0,
+        ),
+        portals=tuple(
+            _parsed(portal, lambda n: Portal.parse(n.text())) for portal in members["portals"].items()
+        ),
+        volume=name,
+    )
+    if not lun.portals:
+        raise members["portals"].error("needs at least one portal")
+    for other in others.values():
+        if other.wwid == lun.wwid:
+            raise members["wwid"].error(f"is that of volume {other.volume} already")
+        if other.address == lun.address and set(other.portals) & set(lun.portals):
+            raise members["target"].error(f"target and LUN are those of volume {other.volume} already")
+    return lun
+
+
+def _parsed(node: Node, parse: Callable[[Node], T]) -> T:
+    try:
+        return parse(node)
+    except errors.Invalid as error:
+        raise node.error(str(error)) from error
+
+
+def write_wwids(config: Config, path: Path = WWIDS) -> None:
+    """Write the catalog's WWIDs, one a line, for the hook; raises errors.Storage."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text("".join(f"{lun.wwid}\n" for lun in config.volumes.values()))
+        temporary.rename(path)
+    except OSError as error:
+        raise errors.Storage(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,74 @@
+"""kvmlund: put the parts together and run them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from . import __version__, config, errors, sdnotify
+from .dbusservice import Service
+from .hookserver import HookServer
+from .leases import Leases
+from .ledger import Ledger
+from .manager import Manager
+from .markers import Markers
+from .worker import Workers
+
+log = logging.getLogger("kvmlun")
+
+
+def main() -> int:
+    """Run until SIGTERM. Sessions are left as they are: VMs outlive the daemon."""
+    debug = os.environ.get("KVMLUN_DEBUG")
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO, format="%(name)s: %(message)s"
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_serve())
+    except errors.Error as error:
+        print(f"kvmlund: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _configuration() -> tuple[config.Config, str]:
+    """Load the configuration; with a bad one run all the same, but let no VM start.
+
+    Running VMs need the daemon, and ``kvmlun status`` needs it to say what is wrong.
+    """
+    try:
+        loaded = config.load()
+        config.write_wwids(loaded)
+    except errors.Config as error:
+        log.error("%s", error)
+        return config.Config(config.Settings(), {}), str(error)
+    return loaded, ""
+
+
+async def _serve() -> None:
+    listening = sdnotify.listening_socket()
+    loaded, problem = _configuration()
+    workers = Workers()
+    manager = Manager(loaded, Leases(), Ledger(), Markers(), workers)
+    manager.config_problem = problem
+    service = Service(manager)
+    manager.observers.append(service.refresh)
+    manager.udev.start()
+    await HookServer(manager).start(listening)
+    await workers.start()
+    tasks = [asyncio.ensure_future(run) for run in (manager.run(), service.run())]
+    watchdog = asyncio.ensure_future(sdnotify.watchdog())
+    stop = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
+    sdnotify.notify("READY=1")
+    log.info("kvmlund %s: %d volumes", __version__, len(loaded.volumes))
+    # A part that ends by itself has failed; systemd starts us again.
+    done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
+    sdnotify.notify("STOPPING=1")
+    watchdog.cancel()
+    for task in done - {stop}:
+        task.result()

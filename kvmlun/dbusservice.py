@@ -1,0 +1,248 @@
+"""The management API on D-Bus: a thin facade over the manager.
+
+Annotations here are D-Bus signatures, so this module can't postpone them.
+"""
+
+import asyncio
+import functools
+import logging
+from typing import Any, Callable
+
+from dbus_next import BusType, DBusError, PropertyAccess, Variant
+from dbus_next.aio import MessageBus
+from dbus_next.service import ServiceInterface, dbus_property, method
+
+from . import __version__, domxml, errors, names, status
+from .manager import Manager
+
+log = logging.getLogger("kvmlun.dbus")
+
+_RETRY_SECONDS = 5.0
+_READ = PropertyAccess.READ
+
+
+def _translated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the caller our errors by name, and of any other only that it happened."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except errors.Error as error:
+            raise DBusError(names.ERROR + error.name, str(error)) from error
+        except Exception as error:
+            log.exception("D-Bus method failed")
+            raise DBusError(names.ERROR + "Internal", "see journalctl -u kvmlund") from error
+
+    return wrapper
+
+
+class Manager1(ServiceInterface):
+    """The daemon: its version, what it waits for, the catalog of volumes."""
+
+    def __init__(self, manager: Manager) -> None:
+        super().__init__(names.MANAGER)
+        self._manager = manager
+
+    @dbus_property(_READ)
+    def Version(self) -> "s":
+        return __version__
+
+    @dbus_property(_READ)
+    def LibvirtProblem(self) -> "s":
+        return self._manager.libvirt_problem
+
+    @dbus_property(_READ)
+    def ConfigProblem(self) -> "s":
+        return self._manager.config_problem
+
+    @method()
+    @_translated
+    def ListVolumes(self) -> "aa{sv}":
+        return [_variants(v) for v in status.volumes(self._manager.config.volumes.values())]
+
+    @method()
+    @_translated
+    def GetVolume(self, name: "s") -> "a{sv}":
+        return _variants(status.volumes([self._volume(name)])[0])
+
+    @method()
+    @_translated
+    def DiskXml(self, volume: "s", target: "s") -> "s":
+        return domxml.disk_xml(self._volume(volume).wwid.link, target)
+
+    def _volume(self, name: str):
+        try:
+            return self._manager.config.volumes[name]
+        except KeyError:
+            raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
+
+
+class Lun1(ServiceInterface):
+    """A LUN that is here, needed here, or in the catalog (see status.LunStatus)."""
+
+    def __init__(self, value: status.LunStatus) -> None:
+        super().__init__(names.LUN)
+        self.value = value
+
+    @dbus_property(_READ)
+    def Wwid(self) -> "s":
+        return self.value.wwid
+
+    @dbus_property(_READ)
+    def Volume(self) -> "s":
+        return self.value.volume
+
+    @dbus_property(_READ)
+    def Target(self) -> "s":
+        return self.value.target
+
+    @dbus_property(_READ)
+    def Lun(self) -> "u":
+        return self.value.lun
+
+    @dbus_property(_READ)
+    def Portals(self) -> "as":
+        return list(self.value.portals)
+
+    @dbus_property(_READ)
+    def Device(self) -> "s":
+        return self.value.device
+
+    @dbus_property(_READ)
+    def Link(self) -> "s":
+        return self.value.link
+
+    @dbus_property(_READ)
+    def Size(self) -> "t":
+        return self.value.size
+
+    @dbus_property(_READ)
+    def Sessions(self) -> "ao":
+        return [_session_path(sid) for sid in self.value.sessions]
+
+    @dbus_property(_READ)
+    def Domains(self) -> "as":
+        return list(self.value.domains)
+
+    @dbus_property(_READ)
+    def State(self) -> "s":
+        return self.value.state
+
+
+class Session1(ServiceInterface):
+    """An iSCSI session (see status.SessionStatus)."""
+
+    def __init__(self, value: status.SessionStatus) -> None:
+        super().__init__(names.SESSION)
+        self.value = value
+
+    @dbus_property(_READ)
+    def Id(self) -> "u":
+        return self.value.sid
+
+    @dbus_property(_READ)
+    def Target(self) -> "s":
+        return self.value.target
+
+    @dbus_property(_READ)
+    def Portal(self) -> "s":
+        return self.value.portal
+
+    @dbus_property(_READ)
+    def State(self) -> "s":
+        return self.value.state
+
+    @dbus_property(_READ)
+    def Owned(self) -> "b":
+        return self.value.owned
+
+
+class Service:
+    """Keeps the bus name, and an object for every LUN and session."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._bus: MessageBus | None = None
+        self._objects: dict[str, Lun1 | Session1] = {}
+        # dbus-next logs a traceback for each error that a method answers with on purpose.
+        logging.getLogger().addFilter(_not_an_answer)
+
+    async def run(self) -> None:
+        """Serve for ever; a system bus that is not there (yet) keeps nothing else waiting."""
+        while True:
+            try:
+                self._bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+                self._objects = {}
+                self._bus.export(names.ROOT, Manager1(self._manager))
+                self.refresh()
+                await self._bus.request_name(names.BUS_NAME)
+                await self._bus.wait_for_disconnect()
+            except (OSError, EOFError, DBusError) as error:
+                log.warning("no D-Bus service: %s", error)
+            self._bus = None
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    def refresh(self) -> None:
+        """Make the objects show what is there now, with change signals."""
+        if self._bus is None:
+            return
+        wanted = self._wanted()
+        for path in self._objects.keys() - wanted.keys():
+            self._bus.unexport(path, self._objects.pop(path))
+        for path, value in wanted.items():
+            if path in self._objects:
+                self._update(self._objects[path], value)
+                continue
+            made = Lun1(value) if isinstance(value, status.LunStatus) else Session1(value)
+            self._objects[path] = made
+            self._bus.export(path, made)
+
+    def _wanted(self) -> dict[str, status.LunStatus | status.SessionStatus]:
+        view, config = self._manager.view(), self._manager.config
+        found: dict[str, status.LunStatus | status.SessionStatus] = {}
+        for session in status.sessions(view, config):
+            found[_session_path(session.sid)] = session
+        for lun in status.luns(view, config):
+            if lun.wwid:
+                found[_lun_path(lun.wwid)] = lun
+        return found
+
+    @staticmethod
+    def _update(shown: Any, value: Any) -> None:
+        before = _properties(shown)
+        shown.value = value
+        after = _properties(shown)
+        changed = {name: after[name] for name in after if after[name] != before[name]}
+        if changed:
+            shown.emit_properties_changed(changed)
+
+
+def _properties(shown: ServiceInterface) -> dict[str, Any]:
+    read = {
+        names.LUN: (
+            "Wwid Volume Target Lun Portals Device Link Size Sessions Domains State".split()
+        ),
+        names.SESSION: "Id Target Portal State Owned".split(),
+    }[shown.name]
+    return {name: getattr(shown, name) for name in read}
+
+
+def _not_an_answer(record: logging.LogRecord) -> bool:
+    failure = record.exc_info[1] if record.exc_info else None
+    return not isinstance(failure, DBusError)
+
+
+def _lun_path(wwid: str) -> str:
+    return f"{names.ROOT}/luns/" + "".join(
+        c if c.isascii() and c.isalnum() else f"_{ord(c):02x}" for c in wwid
+    )
+
+
+def _session_path(sid: int) -> str:
+    return f"{names.ROOT}/sessions/{sid}"
+
+
+def _variants(value: dict[str, object]) -> dict[str, Variant]:
+    signature = {str: "s", int: "u", list: "as"}
+    return {key: Variant(signature[type(member)], member) for key, member in value.items()}

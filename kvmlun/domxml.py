@@ -1,0 +1,156 @@
+"""libvirt domain XML: the block disks in it and kvmlun's own metadata. Pure.
+
+Standard library only, because the hook uses it before any daemon is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from . import errors
+from .lun import BY_ID, BY_PATH, Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
+
+NAMESPACE = "https://kvmlun.github.io/ns/domain/1"
+PREFIX = "kvmlun"
+VERSION = 1
+_MAX_BYTES = 16 << 20  # far above any real definition; bounds what a broken caller can cost
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One ``<disk>``; `links` are all its by-id and by-path sources, the active one first.
+
+    Backing files and the target of a running block job count as sources, since
+    QEMU has them open as well.
+    """
+
+    target: str
+    links: tuple[str, ...]
+    read_only: bool
+    shareable: bool
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What kvmlun needs of a domain definition; `luns` is what our metadata tells.
+
+    `has_metadata` is true also for an element that another domain's clone
+    carried along, whose content is ignored.
+    """
+
+    uuid: str
+    name: str
+    disks: tuple[Disk, ...]
+    luns: tuple[Lun, ...]
+    has_metadata: bool
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        return tuple(link for disk in self.disks for link in disk.links)
+
+
+def parse(xml: bytes) -> Domain:
+    """Parse a domain definition; raises errors.Invalid."""
+    if len(xml) > _MAX_BYTES:
+        raise errors.Invalid("the domain XML is larger than 16 MiB")
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        raise errors.Invalid(f"the domain XML is malformed: {error}") from error
+    if root.tag != "domain":
+        raise errors.Invalid(f"<domain> expected, not <{root.tag[:40]}>")
+    uuid = root.findtext("uuid", "").strip().lower()
+    element = root.find(f"metadata/{{{NAMESPACE}}}domain")
+    ours = element is not None and element.get("uuid", "").lower() == uuid
+    return Domain(
+        uuid=uuid,
+        name=root.findtext("name", ""),
+        disks=tuple(_disks(root)),
+        luns=tuple(_luns(element)) if ours and element is not None else (),
+        has_metadata=element is not None,
+    )
+
+
+def _disks(root: ElementTree.Element) -> Iterator[Disk]:
+    for disk in root.iterfind("devices/disk"):
+        sources = (source.get("dev", "") for source in disk.iter("source"))
+        links = tuple(dict.fromkeys(s for s in sources if s.startswith((BY_ID, BY_PATH))))
+        if not links:
+            continue
+        target = disk.find("target")
+        yield Disk(
+            target=target.get("dev", "?") if target is not None else "?",
+            links=links,
+            read_only=disk.find("readonly") is not None,
+            shareable=disk.find("shareable") is not None,
+        )
+
+
+def _luns(element: ElementTree.Element) -> Iterator[Lun]:
+    version = element.get("version", "")
+    if version != str(VERSION):
+        raise errors.Invalid(
+            f"kvmlun metadata has version {version[:20]!r}, this host reads {VERSION}; upgrade kvmlun here"
+        )
+    for disk in element.iterfind(f"{{{NAMESPACE}}}disk"):
+        size = disk.get("size", "")
+        if not (size.isascii() and size.isdigit() and len(size) < 20):
+            raise errors.Invalid(f"kvmlun metadata has a disk of size {size[:40]!r}")
+        portals = tuple(
+            Portal.make(p.get("address", ""), p.get("port", ""), p.get("address", ""))
+            for p in disk.iterfind(f"{{{NAMESPACE}}}portal")
+        )
+        if not portals:
+            raise errors.Invalid("kvmlun metadata has a disk without a portal")
+        yield Lun(
+            wwid=Wwid.parse(disk.get("wwid", "")),
+            address=LunAddress(parse_target(disk.get("target", "")), parse_lun(disk.get("lun", ""))),
+            portals=portals,
+            size=int(size) or None,
+        )
+
+
+def metadata(uuid: str, luns: Iterable[Lun]) -> str:
+    """Return our metadata element for a domain, without a namespace declaration.
+
+    libvirt adds the declaration itself (virDomainSetMetadata).
+    """
+    root = ElementTree.Element("domain", version=str(VERSION), uuid=uuid)
+    for lun in luns:
+        disk = ElementTree.SubElement(
+            root,
+            "disk",
+            wwid=str(lun.wwid),
+            target=lun.address.target,
+            lun=str(lun.address.lun),
+            size=str(lun.size or 0),
+        )
+        for portal in lun.portals:
+            ElementTree.SubElement(disk, "portal", address=portal.host, port=str(portal.port))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def disk_xml(link: str, target: str) -> str:
+    """Return the ``<disk>`` element that suits a raw LUN.
+
+    cache=none is what a migration needs to be safe; with error_policy=stop a
+    guest pauses when the storage is gone, instead of seeing write errors.
+    """
+    disk = ElementTree.Element("disk", type="block", device="disk")
+    ElementTree.SubElement(
+        disk, "driver", name="qemu", type="raw", cache="none", io="native",
+        discard="unmap", error_policy="stop", rerror_policy="stop",
+    )  # fmt: skip
+    ElementTree.SubElement(disk, "source", dev=link)
+    ElementTree.SubElement(disk, "target", dev=target, bus=_bus(target))
+    ElementTree.indent(disk)
+    return ElementTree.tostring(disk, encoding="unicode") + "\n"
+
+
+def _bus(target: str) -> str:
+    for prefix, bus in (("vd", "virtio"), ("sd", "scsi"), ("hd", "ide")):
+        if target.startswith(prefix) and target[2:].isascii() and target[2:].isalpha():
+            return bus
+    raise errors.Invalid(f"{target!r} is no disk target; use vda, vdb, … or sda, sdb, …")

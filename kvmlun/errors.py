@@ -1,0 +1,81 @@
+"""Every error kvmlun raises on purpose, and the exit code the command gives it.
+
+The text of an error is one line that an operator reads in ``virsh`` or on a
+terminal: what is wrong, with what, and the remedy where there is one.
+"""
+
+import enum
+
+
+class Exit(enum.IntEnum):
+    """Exit codes of ``kvmlun``. They are part of the interface: never renumber."""
+
+    OK = 0
+    FAILED = 1  # it was tried and did not work
+    USAGE = 2  # the command line is wrong; argparse uses 2 as well
+    UNREACHABLE = 3  # kvmlund does not answer
+    UNKNOWN = 4  # no such volume or LUN
+    REFUSED = 5  # possible, but against a rule that protects data
+    CONFIG = 6  # a configuration file is wrong
+
+
+class Error(Exception):
+    """Base of all errors that an operator is meant to read."""
+
+    name = "Failed"
+    code = Exit.FAILED
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
+
+
+class Storage(Error):
+    """open-iscsi, the kernel or the target did not do what was asked."""
+
+    name = "Storage"
+
+
+class Timeout(Storage):
+    """A step ran out of its time; the text names the step."""
+
+    name = "Timeout"
+
+
+class Refused(Error):
+    """Nothing was done because doing it could harm data."""
+
+    name = "Refused"
+    code = Exit.REFUSED
+
+
+class Config(Error):
+    """A configuration file is wrong; the text gives file, line and key."""
+
+    name = "Config"
+    code = Exit.CONFIG
+
+
+class Invalid(Error):
+    """A value from outside (XML, YAML, D-Bus, hook) has the wrong form."""
+
+    name = "Invalid"
+    code = Exit.USAGE
+
+
+class Unknown(Error):
+    """The named volume or LUN does not exist."""
+
+    name = "Unknown"
+    code = Exit.UNKNOWN
+
+
+class Unreachable(Error):
+    """kvmlund does not answer."""
+
+    name = "Unreachable"
+    code = Exit.UNREACHABLE
+
+
+def one_line(text: str) -> str:
+    """Return `text` with control characters and line breaks made visible spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,0 +1,98 @@
+"""The Unix socket on which hooks ask. Root only; nothing here trusts its input's form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import struct
+
+from . import domxml, errors, hookproto
+from .hookproto import Header
+from .manager import Manager
+from .wait import Deadline
+
+log = logging.getLogger("kvmlun.hookserver")
+
+# The hook gives up at its own deadline; the answer has to be there a little earlier.
+_MARGIN_SECONDS = 1.0
+_READ_SECONDS = 10.0
+
+
+class HookServer:
+    """Serves hook calls; `socket` is the listening one that systemd made."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    async def start(self, listening: socket.socket) -> asyncio.AbstractServer:
+        return await asyncio.start_unix_server(self._serve, sock=listening)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if _peer_uid(writer) != 0:
+                log.warning("a process that is not root spoke to the hook socket")
+                return
+            reply = await self._reply(reader)
+            writer.write(json.dumps(reply).encode())
+            await writer.drain()
+        except ConnectionError:
+            log.debug("the hook is gone")
+        finally:
+            writer.close()
+
+    async def _reply(self, reader: asyncio.StreamReader) -> dict[str, object]:
+        try:
+            header, xml = await asyncio.wait_for(_read(reader), _READ_SECONDS)
+        except (ValueError, KeyError, TypeError, EOFError, asyncio.TimeoutError) as error:
+            log.warning("malformed hook call: %s", error)
+            return _answer("malformed hook call")
+        try:
+            await self._call(header, xml)
+        except errors.Error as error:
+            log.warning("%s %s: refused: %s", errors.one_line(header.name), header.op, error)
+            return _answer(str(error))
+        except Exception:
+            log.exception("%s %s failed", errors.one_line(header.name), header.op)
+            return _answer("internal error in kvmlund; see journalctl -u kvmlund")
+        return _answer("")
+
+    async def _call(self, header: Header, xml: bytes) -> None:
+        domain = domxml.parse(xml)
+        log.debug("%s %s %s", domain.name, header.op, header.extra)
+        deadline = Deadline(min(header.deadline, self._manager.limit(header.op)) - _MARGIN_SECONDS)
+        if header.op == "prepare":
+            await self._manager.prepare(domain, header.boottime, deadline)
+        elif header.op == "start":
+            await self._manager.verify(domain, deadline)
+        elif header.op in ("migrate", "restore"):
+            self._manager.check(domain)
+        elif header.op == "release":
+            self._manager.release(domain, header.boottime)
+        else:
+            self._manager.kick()
+
+
+def _answer(problem: str) -> dict[str, object]:
+    return {"v": hookproto.VERSION, "ok": not problem, "line": problem}
+
+
+def _peer_uid(writer: asyncio.StreamWriter) -> int:
+    peer = writer.get_extra_info("socket")
+    form = "3i"
+    data = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
+    return int(struct.unpack(form, data)[1])
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
+    (length,) = struct.unpack(">I", await reader.readexactly(4))
+    if length > hookproto.MAX_HEADER:
+        raise ValueError("the header is too long")
+    header = Header.parse(await reader.readexactly(length))
+    xml = bytearray()
+    while chunk := await reader.read(65536):
+        xml += chunk
+        if len(xml) > hookproto.MAX_XML:
+            raise ValueError("the XML is too long")
+    return header, bytes(xml)

@@ -1,0 +1,109 @@
+"""Leases: who needs which LUNs before libvirt shows a running domain that does.
+
+A lease bridges the time from a ``prepare`` hook to the moment when libvirt's
+own list tells the same, and lives in /run so that it survives the daemon.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from . import statefile
+from .lun import LunAddress, Wwid
+
+FOLDER = Path("/run/kvmlun/leases")
+
+
+def boottime() -> float:
+    """Seconds since boot, also while suspended: the clock that hook and daemon share."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True)
+class Need:
+    """A LUN that is needed; `wwid` is "" where only the address is known."""
+
+    target: str
+    lun: int
+    wwid: str
+    shareable: bool
+
+    @property
+    def address(self) -> LunAddress:
+        return LunAddress(self.target, self.lun)
+
+    @property
+    def text(self) -> str:
+        return self.wwid or str(self.address)
+
+    def same(self, other: Need) -> bool:
+        """Two needs mean one LUN if they share the identity or, lacking one, the address."""
+        if self.wwid and other.wwid:
+            return self.wwid == other.wwid
+        return self.address == other.address
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One domain's needs. Times are boottime() seconds.
+
+    `settled` is when its hook ended, None while it runs: only a listing that
+    began later than that can tell whether the domain runs.
+    """
+
+    uuid: str
+    name: str
+    needs: tuple[Need, ...]
+    began: float
+    settled: float | None = None
+
+
+class Leases:
+    """All leases, in memory and in /run. Raises errors.Storage if one can't be written."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._leases: dict[str, Lease] = {}
+        for _, value in statefile.read_all(folder):
+            value["needs"] = tuple(Need(**need) for need in value["needs"])
+            # A hook whose daemon died was refused; from here on libvirt's list decides.
+            value["settled"] = value["settled"] or boottime()
+            lease = Lease(**value)
+            self._leases[lease.uuid] = lease
+
+    @property
+    def all(self) -> tuple[Lease, ...]:
+        return tuple(self._leases.values())
+
+    def get(self, uuid: str) -> Lease | None:
+        return self._leases.get(uuid)
+
+    def take(self, uuid: str, name: str, needs: Iterable[Need], began: float) -> None:
+        self._put(Lease(uuid, name, tuple(needs), began))
+
+    def settle(self, uuid: str, began: float) -> None:
+        """Note that the hook of the lease that `began` then has ended."""
+        lease = self._leases.get(uuid)
+        if lease and lease.began == began:
+            self._put(replace(lease, settled=boottime()))
+
+    def learn(self, uuid: str, need: Need, wwid: Wwid) -> None:
+        """Note the identity of a LUN that was known by its address only."""
+        lease = self._leases.get(uuid)
+        if lease and need in lease.needs:
+            known = tuple(replace(n, wwid=str(wwid)) if n == need else n for n in lease.needs)
+            self._put(replace(lease, needs=known))
+
+    def drop(self, uuid: str, asked: float) -> None:
+        """End a lease, unless it began after the end was asked for."""
+        lease = self._leases.get(uuid)
+        if lease and lease.began <= asked:
+            statefile.remove(self._folder / f"{uuid}.json")
+            del self._leases[uuid]
+
+    def _put(self, lease: Lease) -> None:
+        statefile.write(self._folder / f"{lease.uuid}.json", asdict(lease))
+        self._leases[lease.uuid] = lease

@@ -1,0 +1,90 @@
+"""What on this host is ours: sessions and node records that kvmlun made.
+
+An entry is written before the thing it speaks of is made, so that after a
+crash at any moment something still knows that it was ours. Entries live in
+/var/lib because a node record survives a reboot; sessions do not, so an
+entry's session only counts within the boot that made it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from . import statefile
+from .lun import Portal
+from .sysfs import Session
+
+FOLDER = Path("/var/lib/kvmlun/owned")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A session (from the boot `boot_id`) and maybe a node record that are ours.
+
+    `sid` is 0 between the intent and the end of the login: then any session of
+    that target and portal is the one, since there was none when it was written.
+    """
+
+    target: str
+    host: str
+    port: int
+    record: bool
+    boot_id: str
+    sid: int = 0
+
+    @property
+    def portal(self) -> Portal:
+        return Portal(self.host, self.port)
+
+    @property
+    def key(self) -> tuple[str, Portal]:
+        return self.target, self.portal
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class Ledger:
+    """All entries, in memory and on disk. Raises errors.Storage if it can't be written."""
+
+    def __init__(self, folder: Path = FOLDER, boot: str | None = None) -> None:
+        self._folder = folder
+        self._boot = boot or boot_id()
+        self._entries: dict[tuple[str, Portal], Entry] = {}
+        for _, value in statefile.read_all(folder):
+            entry = Entry(**value)
+            self._entries[entry.key] = entry
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(self._entries.values())
+
+    def find(self, target: str, portal: Portal) -> Entry | None:
+        return self._entries.get((target, portal))
+
+    def intend(self, target: str, portal: Portal, record: bool) -> None:
+        """Note that a session is about to be made, with a record of ours if `record`."""
+        self._put(Entry(target, portal.host, portal.port, record, self._boot))
+
+    def made(self, session: Session) -> None:
+        """Note which session came of the intent."""
+        if session.portal and (entry := self.find(session.target, session.portal)):
+            self._put(replace(entry, sid=session.sid))
+
+    def forget(self, entry: Entry) -> None:
+        statefile.remove(self._path(entry))
+        self._entries.pop(entry.key, None)
+
+    def owns(self, session: Session) -> bool:
+        """Tell whether kvmlun made this session."""
+        entry = session.portal and self.find(session.target, session.portal)
+        return bool(entry and entry.boot_id == self._boot and entry.sid in (0, session.sid))
+
+    def _put(self, entry: Entry) -> None:
+        statefile.write(self._path(entry), asdict(entry))
+        self._entries[entry.key] = entry
+
+    def _path(self, entry: Entry) -> Path:
+        return self._folder / f"{entry.target}@{entry.host},{entry.port}.json"

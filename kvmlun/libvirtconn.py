@@ -1,0 +1,158 @@
+"""libvirt in threads of its own: listings, events, metadata. The only importer of libvirt.
+
+libvirt's calls block, some for as long as a hook runs, so no hook ever waits
+for this module. Events come in the event thread and only wake the daemon up;
+calls run one after the other in the call thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import libvirt
+
+from . import domxml, errors
+from .leases import boottime
+
+log = logging.getLogger("kvmlun.libvirt")
+
+URI = "qemu:///system"
+_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 6
+_EVENTS = (
+    libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
+    libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
+    libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
+    libvirt.VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
+    libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED,
+)
+# States in which QEMU was started to receive a migration; its XML can't be had before the end.
+_INCOMING = (
+    [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
+    [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP],
+)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A domain. `live` is None while it is inactive, and while libvirt can't give its XML yet.
+
+    `settled` is false during a migration, when metadata must not be written.
+    """
+
+    uuid: str
+    name: str
+    active: bool
+    live: domxml.Domain | None
+    persistent: domxml.Domain | None
+    settled: bool
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All domains as of some moment after `began` (boottime() seconds)."""
+
+    began: float
+    guests: tuple[Guest, ...]
+
+
+class Libvirt:
+    """A connection that is opened when it is needed and opened again when it broke.
+
+    `notify` is called in the loop's thread after every event.
+    """
+
+    def __init__(self, notify: Callable[[], None], uri: str = URI) -> None:
+        self._uri = uri
+        self._loop = asyncio.get_running_loop()
+        self._notify = notify
+        self._connection: Any = None
+        self._caller = concurrent.futures.ThreadPoolExecutor(1, "libvirt-calls")
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
+
+    async def listing(self, incoming: frozenset[str]) -> Listing:
+        """List all domains; `incoming` are the UUIDs whose XML is not asked for while they arrive.
+
+        Raises errors.Storage where libvirt, or one active domain, can't be asked.
+        """
+        return await self._call(lambda: self._list(incoming))
+
+    async def set_metadata(self, uuid: str, live: bool, xml: str | None) -> None:
+        """Write or (None) remove our element in the live or the persistent definition."""
+        flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        prefix = domxml.PREFIX if xml else None
+
+        def call() -> None:
+            domain = self._open().lookupByUUIDString(uuid)
+            kind = libvirt.VIR_DOMAIN_METADATA_ELEMENT
+            domain.setMetadata(kind, xml, prefix, domxml.NAMESPACE, flags)
+
+        await self._call(call)
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        try:
+            return await self._loop.run_in_executor(self._caller, function)
+        except libvirt.libvirtError as error:
+            raise errors.Storage(f"libvirt: {error}") from error
+
+    def _open(self) -> Any:
+        if self._connection is None or not self._connection.isAlive():
+            connection = libvirt.open(self._uri)
+            connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)
+            connection.registerCloseCallback(lambda *_: self._wake(), None)
+            for event in _EVENTS:
+                connection.domainEventRegisterAny(None, event, lambda *_: self._wake(), None)
+            self._connection = connection
+            log.info("connected to libvirt at %s", self._uri)
+        return self._connection
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._notify)
+        except RuntimeError:
+            log.debug("event after the loop ended")
+
+    def _list(self, incoming: frozenset[str]) -> Listing:
+        connection = self._open()
+        began = boottime()
+        guests = (_guest(domain, incoming) for domain in connection.listAllDomains(0))
+        return Listing(began, tuple(guest for guest in guests if guest))
+
+
+def _run_events() -> None:
+    while True:
+        if libvirt.virEventRunDefaultImpl() < 0:
+            log.error("libvirt's event loop failed once")
+
+
+def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
+    uuid = domain.UUIDString()
+    try:
+        active = bool(domain.isActive())
+        arriving = active and uuid in incoming and domain.state() in _INCOMING
+        migrating = active and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+        live = _parse(domain.XMLDesc(0), domain) if active and not arriving else None
+        persistent = None
+        if domain.isPersistent():
+            persistent = _parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), domain)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+    return Guest(uuid, domain.name(), active, live, persistent, not (arriving or migrating))
+
+
+def _parse(xml: str, domain: Any) -> domxml.Domain:
+    try:
+        return domxml.parse(xml.encode())
+    except errors.Invalid as error:
+        raise errors.Storage(f"domain {domain.name()}: {error}") from error

@@ -1,0 +1,291 @@
+"""The daemon's heart: answers hooks, looks at the world, does what reconcile decides.
+
+Everything here runs in the loop's thread; state changes need no lock. The
+hook path neither calls libvirt nor waits for anything that does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+
+from . import errors, inventory, metadata, reconcile, sysfs
+from .attach import Attacher, Request
+from .config import Config
+from .detach import Detacher
+from .domxml import Domain
+from .leases import Leases, Need
+from .ledger import Ledger
+from .libvirtconn import Libvirt, Listing
+from .lun import Wwid
+from .markers import Markers
+from .ours import Sources
+from .reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk
+from .sysfs import Disk, Session
+from .udev import Udev
+from .wait import Changes, Deadline
+from .worker import Workers
+
+log = logging.getLogger("kvmlun.manager")
+
+# A disk that something has open is looked at again after this time, since a close has no event.
+_BUSY_SECONDS = 2.0
+
+
+class Manager:
+    """Owns leases, ledger and marks. `libvirt` is set once there is a loop for its events."""
+
+    def __init__(
+        self, config: Config, leases: Leases, ledger: Ledger, markers: Markers, workers: Workers
+    ) -> None:
+        self.config = config
+        self.config_problem = ""
+        self.listing: Listing | None = None
+        self.libvirt_problem = ""
+        self.observers: list[Callable[[], None]] = []
+        self.changes = Changes()
+        self.udev = Udev(self.kick)
+        self.libvirt = Libvirt(self.kick)
+        self._leases = leases
+        self._ledger = ledger
+        self._markers = markers
+        self._workers = workers
+        self._wake = asyncio.Event()
+        self._released: dict[str, float] = {}
+        self._idle: dict[reconcile.Action, float] = {}
+        self._sources = Sources(
+            lambda wwid: self.config.by_wwid(wwid),
+            lambda address: self.config.by_address(address),
+            lambda link: inventory.lun_of_link(link, sysfs.sessions()),
+        )
+        self._attacher = Attacher(
+            config.settings, ledger, markers, workers, self.udev, self.changes, self._unused
+        )
+        self._detacher = Detacher(ledger, markers, workers, self.changes, self._needed)
+
+    def kick(self) -> None:
+        """Something may have changed: look at everything soon."""
+        self.changes.signal()
+        self._wake.set()
+
+    def limit(self, operation: str) -> float:
+        """Seconds that a hook operation may take."""
+        settings = self.config.settings
+        return settings.prepare if operation == "prepare" else settings.check
+
+    # hooks
+
+    async def prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
+        """Make every LUN of a domain ready, under a lease. Raises errors.Error to refuse."""
+        requests = self._requests(domain)
+        if not requests:
+            return
+        needs = [_need(request) for request in requests]
+        self._refuse_conflicts(domain, needs)
+        self._leases.take(domain.uuid, domain.name, needs, began)
+        try:
+            wwids = await _all(self._attacher.attach(request, deadline) for request in requests)
+            for need, wwid in zip(needs, wwids, strict=True):
+                self._leases.learn(domain.uuid, need, wwid)
+            lease = self._leases.get(domain.uuid)
+            self._refuse_conflicts(domain, lease.needs if lease else ())
+        finally:
+            self._leases.settle(domain.uuid, began)
+            self.kick()
+
+    async def verify(self, domain: Domain, deadline: Deadline) -> None:
+        """Prove once more what is there, as the last gate before QEMU opens it."""
+        await _all(self._attacher.verify(r, deadline) for r in self._requests(domain))
+
+    def check(self, domain: Domain) -> None:
+        """Refuse what could not be prepared, without changing anything."""
+        self._refuse_conflicts(domain, [_need(request) for request in self._requests(domain)])
+
+    def release(self, domain: Domain, asked: float) -> None:
+        """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
+        self._leases.drop(domain.uuid, asked)
+        self._released[domain.uuid] = asked
+        if self.listing:
+            self.listing = self._without_released(self.listing)
+        self.kick()
+
+    def _without_released(self, listing: Listing) -> Listing:
+        """Leave out domains that ended after the listing began."""
+        later = {uuid: asked for uuid, asked in self._released.items() if asked > listing.began}
+        self._released = later
+        return Listing(listing.began, tuple(g for g in listing.guests if g.uuid not in later))
+
+    def _requests(self, domain: Domain) -> list[Request]:
+        if self.config_problem:
+            raise errors.Config(self.config_problem)
+        return [
+            Request(lun, link, disk.read_only, disk.shareable)
+            for disk, link, lun in self._sources.luns(domain)
+        ]
+
+    def _refuse_conflicts(self, domain: Domain, needs: Iterable[Need]) -> None:
+        """One LUN, one disk of one domain, unless every user of it says <shareable/>."""
+        needs = list(needs)
+        for index, need in enumerate(needs):
+            if any(need.same(other) for other in needs[:index]):
+                raise errors.Refused(f"two disks of {domain.name} are the same LUN {need.text}")
+        for name, other in inventory.other_needs(domain.uuid, self._leases.all, self.listing):
+            for need in needs:
+                if need.same(other) and not (need.shareable and other.shareable):
+                    raise errors.Refused(
+                        f"LUN {need.text} is in use by domain {name} on this host; "
+                        "stop that domain, or mark both disks <shareable/>"
+                    )
+
+    # the loop
+
+    async def run(self) -> None:
+        """Reconcile for ever: after every hint, when something falls due, and now and then."""
+        watch = asyncio.create_task(self._watch_sessions())
+        try:
+            while True:
+                self._wake.clear()
+                pause = await self._reconcile()
+                for observer in self.observers:
+                    observer()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), pause)
+                except asyncio.TimeoutError:
+                    pass
+        finally:
+            watch.cancel()
+
+    async def _watch_sessions(self) -> None:
+        """A session that drops or recovers raises no event, so its state is looked at."""
+        before: dict[int, str] = {}
+        while True:
+            states = {session.sid: session.state for session in sysfs.sessions()}
+            for sid, state in states.items():
+                if before.get(sid, state) != state:
+                    log.warning("session %d: %s -> %s", sid, before[sid], state)
+            if states != before:
+                self.kick()
+            before = states
+            await asyncio.sleep(_BUSY_SECONDS)
+
+    async def _reconcile(self) -> float:
+        """Look at everything once, act, and return after how many seconds to look again."""
+        settings = self.config.settings
+        if not await self._list_domains():
+            return settings.audit if not self._anything() else _BUSY_SECONDS
+        await self._write_metadata()
+        now = time.monotonic()
+        plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
+        self._idle = plan.idle
+        postponed = False
+        for action in plan.actions:
+            postponed |= not await self._act(action)
+        due = plan.next_due(settings.grace)
+        pauses = [settings.audit]
+        if due is not None:
+            pauses.append(max(0.0, due - now))
+        if postponed:
+            pauses.append(_BUSY_SECONDS)
+        return min(pauses)
+
+    def _anything(self) -> bool:
+        return bool(self._ledger.entries or self._markers.all or self._leases.all)
+
+    async def _list_domains(self) -> bool:
+        arriving = frozenset(lease.uuid for lease in self._leases.all)
+        try:
+            self.listing = self._without_released(await self.libvirt.listing(arriving))
+        except errors.Storage as error:
+            if str(error) != self.libvirt_problem:
+                log.warning("%s; nothing is logged out until it answers", error)
+            self.libvirt_problem = str(error)
+            return False
+        self.libvirt_problem = ""
+        active = {guest.uuid for guest in self.listing.guests if guest.active}
+        for lease in self._leases.all:
+            ended = lease.settled is not None and lease.settled < self.listing.began
+            if ended and lease.uuid not in active:
+                log.info("%s does not run here; its lease ends", lease.name)
+                self._leases.drop(lease.uuid, lease.began)
+        return True
+
+    async def _write_metadata(self) -> None:
+        assert self.listing is not None
+        for write in metadata.wanted(self.listing, sysfs.sessions(), self.config):
+            try:
+                await self.libvirt.set_metadata(write.uuid, write.live, write.xml)
+                log.info("%s: wrote the %s metadata", write.name, write.where)
+            except errors.Storage as error:
+                log.warning("%s: cannot write the %s metadata: %s", write.name, write.where, error)
+
+    async def _act(self, action: reconcile.Action) -> bool:
+        """Do one action; False if it has to be tried again."""
+        try:
+            if isinstance(action, DropMarker):
+                self._markers.drop(action.id_path)
+            elif isinstance(action, ForgetEntry):
+                async with self._attacher.lock(action.entry.target):
+                    if not self._target_needed(action.entry.target):
+                        await self._detacher.forget(action.entry)
+            else:
+                async with self._attacher.lock(action.session.target):
+                    await self._remove(action)
+        except errors.Error as error:
+            log.info("postponed: %s", error)
+            return False
+        return True
+
+    async def _remove(self, action: EndSession | RemoveDisk) -> None:
+        if isinstance(action, EndSession):
+            if not self._needed(action.session, None):
+                await self._detacher.end_session(action.session.sid)
+        elif not self._needed(action.session, action.disk):
+            await self._detacher.remove_disk(action.session, action.disk)
+
+    # the world
+
+    def holds(self) -> Holds:
+        return inventory.holds(self._leases.all, self.listing, self._attacher.logging_in)
+
+    def view(self) -> reconcile.View:
+        sessions = sysfs.sessions()
+        return reconcile.View(
+            sessions=sessions,
+            owned=frozenset(s.sid for s in sessions if self._ledger.owns(s)),
+            entries=self._ledger.entries,
+            markers={path: self._markers.scanned(path) for path in self._markers.all},
+            holds=self.holds(),
+        )
+
+    def _needed(self, session: Session, disk: Disk | None) -> bool:
+        holds = self.holds()
+        if disk is not None:
+            return bool(holds.of_disk(session, disk))
+        return self._target_needed(session.target) or any(
+            holds.of_disk(session, each) for each in session.disks
+        )
+
+    def _target_needed(self, target: str) -> bool:
+        return bool(self.holds().of_target(target))
+
+    def _unused(self, session: Session, disk: Disk) -> bool:
+        """Nobody but leases needs the disk: a stale one may go for the VM that just starts."""
+        return not inventory.holds((), self.listing, frozenset()).of_disk(session, disk)
+
+
+def _need(request: Request) -> Need:
+    wwid = request.lun.wwid or Wwid.from_link(os.path.basename(request.link))
+    address = request.lun.address
+    return Need(address.target, address.lun, str(wwid or ""), request.shareable)
+
+
+async def _all(calls: Iterable[object]) -> list[Wwid]:
+    """Await all side by side; when they all ended, raise the first error if there was one."""
+    results = await asyncio.gather(*calls, return_exceptions=True)  # type: ignore[arg-type]
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]

@@ -1,0 +1,97 @@
+"""Which metadata each domain should carry, so that any host can receive it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from . import domxml, errors, inventory
+from .config import Config
+from .domxml import Domain
+from .libvirtconn import Guest, Listing
+from .lun import BY_PATH, Lun, Wwid, parse_by_path
+from .sysfs import Session
+
+
+@dataclass(frozen=True)
+class Write:
+    """A definition whose metadata has to change; `xml` None removes it."""
+
+    uuid: str
+    name: str
+    live: bool
+    xml: str | None
+
+    @property
+    def where(self) -> str:
+        return "live" if self.live else "persistent"
+
+
+def wanted(listing: Listing, sessions: tuple[Session, ...], config: Config) -> list[Write]:
+    """Return the writes that make every definition tell what its disks are.
+
+    A definition that came without metadata (a plain ``virsh define``) gets it
+    from the catalog at once, so that a migration right after the start has it.
+    """
+    return list(_writes(listing, sessions, config))
+
+
+def _writes(
+    listing: Listing, sessions: tuple[Session, ...], config: Config
+) -> Iterator[Write]:
+    for guest in listing.guests:
+        if not guest.settled:
+            continue
+        known = _known(guest)
+        for live, domain in ((True, guest.live), (False, guest.persistent)):
+            if domain is None:
+                continue
+            luns = tuple(_of_domain(domain, known, sessions, config))
+            if luns != tuple(replace(lun, volume=None) for lun in domain.luns):
+                xml = domxml.metadata(guest.uuid, luns) if luns else None
+                yield Write(guest.uuid, guest.name, live, xml)
+
+
+def _known(guest: Guest) -> tuple[Lun, ...]:
+    """What either definition tells already: a define of a running domain drops it in one only."""
+    return tuple(lun for domain in (guest.live, guest.persistent) if domain for lun in domain.luns)
+
+
+def _of_domain(
+    domain: Domain, known: Iterable[Lun], sessions: tuple[Session, ...], config: Config
+) -> Iterator[Lun]:
+    seen: set[Wwid | None] = set()
+    for link in domain.links:
+        lun = _present(link, sessions, config) or _told(link, known, config)
+        if lun and lun.wwid and lun.wwid not in seen:
+            seen.add(lun.wwid)
+            yield lun
+
+
+def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | None:
+    """Describe the LUN that a link leads to right now; this host's catalog knows all its portals."""
+    lun = inventory.lun_of_link(link, sessions)
+    catalog = lun and lun.wwid and config.by_wwid(lun.wwid)
+    return replace(lun, portals=catalog.portals) if lun and catalog else lun
+
+
+def _told(link: str, known: Iterable[Lun], config: Config) -> Lun | None:
+    """Describe the LUN of a link that leads nowhere now, as metadata or catalog tell of it."""
+    if link.startswith(BY_PATH):
+        try:
+            spelled = parse_by_path(link)
+        except errors.Invalid:
+            return None
+        if spelled is None:
+            return None
+        recorded = next((lun for lun in known if lun.address == spelled.address), None)
+        catalog = config.by_address(spelled.address)
+    else:
+        wwid = Wwid.from_link(link)
+        if wwid is None:
+            return None
+        recorded = next((lun for lun in known if lun.wwid == wwid), None)
+        catalog = config.by_wwid(wwid)
+    if recorded:
+        return recorded
+    return replace(catalog, volume=None) if catalog else None

@@ -1,0 +1,142 @@
+"""What to do, given what is there and who needs it. Pure: no clock, no I/O.
+
+There are no reference counts: at any moment the same picture of the world
+gives the same actions, whatever happened before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .ledger import Entry
+from .lun import LunAddress, Portal
+from .sysfs import Disk, Session
+
+
+@dataclass
+class Holds:
+    """Who needs what: names of holders by WWID, by address and by device name."""
+
+    wwids: dict[str, set[str]] = field(default_factory=dict)
+    addresses: dict[LunAddress, set[str]] = field(default_factory=dict)
+    devices: dict[str, set[str]] = field(default_factory=dict)
+
+    def wwid(self, wwid: str, holder: str) -> None:
+        self.wwids.setdefault(wwid, set()).add(holder)
+
+    def address(self, address: LunAddress, holder: str) -> None:
+        self.addresses.setdefault(address, set()).add(holder)
+
+    def device(self, name: str, holder: str) -> None:
+        self.devices.setdefault(name, set()).add(holder)
+
+    def of_disk(self, session: Session, disk: Disk) -> frozenset[str]:
+        holders: set[str] = set()
+        holders |= self.wwids.get(disk.wwid, set())
+        holders |= self.devices.get(disk.name, set())
+        for address, names in self.addresses.items():
+            if address.target == session.target and disk.lun in address.kernel_luns:
+                holders |= names
+        return frozenset(holders)
+
+    def of_target(self, target: str) -> frozenset[str]:
+        return frozenset(
+            name
+            for address, names in self.addresses.items()
+            if address.target == target
+            for name in names
+        )
+
+
+@dataclass(frozen=True)
+class View:
+    """The world at one moment: what is there, what of it is ours, who needs what."""
+
+    sessions: tuple[Session, ...]
+    owned: frozenset[int]  # ids of the sessions that kvmlun made
+    entries: tuple[Entry, ...]
+    markers: Mapping[str, bool]  # ID_PATH: whether kvmlun scanned for it
+    holds: Holds
+
+
+@dataclass(frozen=True)
+class EndSession:
+    session: Session
+
+
+@dataclass(frozen=True)
+class RemoveDisk:
+    session: Session
+    disk: Disk
+
+
+@dataclass(frozen=True)
+class ForgetEntry:
+    entry: Entry
+
+
+@dataclass(frozen=True)
+class DropMarker:
+    id_path: str
+
+
+Action = EndSession | RemoveDisk | ForgetEntry | DropMarker
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions that are due, and since when (seconds) each other idle thing has been idle."""
+
+    actions: tuple[Action, ...]
+    idle: dict[Action, float]
+
+    def next_due(self, grace: float) -> float | None:
+        return min(self.idle.values()) + grace if self.idle else None
+
+
+def decide(view: View, idle: Mapping[Action, float], now: float, grace: float) -> Plan:
+    """Return what is due at `now`, and keep the rest waiting until `grace` has passed."""
+    waiting = {action: idle.get(action, now) for action in _unused(view)}
+    due = tuple(action for action, since in waiting.items() if now - since >= grace)
+    return Plan(
+        actions=due + tuple(_leftovers(view)),
+        idle={action: since for action, since in waiting.items() if action not in due},
+    )
+
+
+def _unused(view: View) -> Iterable[Action]:
+    for session in view.sessions:
+        if session.sid in view.owned and not _needed(view.holds, session):
+            yield EndSession(_identity(session))
+            continue
+        for disk in session.disks:
+            scanned = view.markers.get(session.id_path(disk) or "", False)
+            if scanned and not view.holds.of_disk(session, disk):
+                yield RemoveDisk(_identity(session), disk)
+
+
+def _needed(holds: Holds, session: Session) -> bool:
+    return bool(holds.of_target(session.target)) or any(
+        holds.of_disk(session, disk) for disk in session.disks
+    )
+
+
+def _identity(session: Session) -> Session:
+    """The session without what may change while it is idle, so that it stays the same key."""
+    return Session(session.sid, session.target, session.portal, "", session.host, ())
+
+
+def _leftovers(view: View) -> Iterable[Action]:
+    present: set[tuple[str, Portal | None]] = {(s.target, s.portal) for s in view.sessions}
+    for entry in view.entries:
+        if entry.key not in present and not view.holds.of_target(entry.target):
+            yield ForgetEntry(entry)
+    disks = {session.id_path(disk) for session in view.sessions for disk in session.disks}
+    for id_path in view.markers:
+        if id_path not in disks and not _marker_needed(view.holds, id_path):
+            yield DropMarker(id_path)
+
+
+def _marker_needed(holds: Holds, id_path: str) -> bool:
+    return any(f"-iscsi-{address.target}-lun-" in id_path for address in holds.addresses)

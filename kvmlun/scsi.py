@@ -1,0 +1,221 @@
+"""SCSI work that may sleep uninterruptibly: scan, inquiry, rescan, flush, delete.
+
+Every function runs in a worker process (worker.py) that can be abandoned: on a
+dead session each of them can hang until the session's recovery time is over.
+Arguments and results are what JSON can carry.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import struct
+from pathlib import Path
+
+from . import errors, vpd
+
+# linux/fs.h, scsi/sg.h, linux/blkpg.h
+_BLKROGET, _BLKGETSIZE64, _BLKFLSBUF, _BLKPG = 0x125E, 0x80081272, 0x1261, 0x1269
+_BLKPG_DEL_PARTITION = 2
+_SG_IO, _SG_DXFER_FROM_DEV = 0x2285, -3
+_SECONDS = 10
+_VPD_LENGTH = 0xFFC
+
+
+class _SgIoHdr(ctypes.Structure):
+    _fields_ = [
+        ("interface_id", ctypes.c_int),
+        ("dxfer_direction", ctypes.c_int),
+        ("cmd_len", ctypes.c_ubyte),
+        ("mx_sb_len", ctypes.c_ubyte),
+        ("iovec_count", ctypes.c_ushort),
+        ("dxfer_len", ctypes.c_uint),
+        ("dxferp", ctypes.c_void_p),
+        ("cmdp", ctypes.c_void_p),
+        ("sbp", ctypes.c_void_p),
+        ("timeout", ctypes.c_uint),
+        ("flags", ctypes.c_uint),
+        ("pack_id", ctypes.c_int),
+        ("usr_ptr", ctypes.c_void_p),
+        ("status", ctypes.c_ubyte),
+        ("masked_status", ctypes.c_ubyte),
+        ("msg_status", ctypes.c_ubyte),
+        ("sb_len_wr", ctypes.c_ubyte),
+        ("host_status", ctypes.c_ushort),
+        ("driver_status", ctypes.c_ushort),
+        ("resid", ctypes.c_int),
+        ("duration", ctypes.c_uint),
+        ("info", ctypes.c_uint),
+    ]
+
+
+class _BlkpgPartition(ctypes.Structure):
+    _fields_ = [
+        ("start", ctypes.c_longlong),
+        ("length", ctypes.c_longlong),
+        ("pno", ctypes.c_int),
+        ("devname", ctypes.c_char * 64),
+        ("volname", ctypes.c_char * 64),
+    ]
+
+
+class _BlkpgIoctlArg(ctypes.Structure):
+    _fields_ = [
+        ("op", ctypes.c_int),
+        ("flags", ctypes.c_int),
+        ("datalen", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+    ]
+
+
+def scan(host: int, lun: int) -> None:
+    """Have the kernel look for just this LUN; a session that is down finds nothing."""
+    Path(f"/sys/class/scsi_host/host{host}/scan").write_text(f"0 0 {lun}")
+
+
+def rescan(hctl: str) -> None:
+    """Have the kernel read size and identity of a device anew."""
+    Path(f"/sys/bus/scsi/devices/{hctl}/rescan").write_text("1")
+
+
+def delete(hctl: str) -> None:
+    """Remove a device from this host; one that is gone already is no error."""
+    try:
+        Path(f"/sys/bus/scsi/devices/{hctl}/delete").write_text("1")
+    except FileNotFoundError:
+        pass
+
+
+def change(name: str) -> None:
+    """Have udev apply its rules again."""
+    Path(f"/sys/class/block/{name}/uevent").write_text("change")
+
+
+def probe(name: str, number: str) -> dict[str, object]:
+    """Ask the device itself who it is, how large, and whether it can be written.
+
+    Returns ``wwids`` (strongest first), ``size`` in bytes, ``read_only``, and
+    ``claimed``: the host itself uses the disk (mount, swap, md, dm); QEMU does not show there.
+    `number` (major:minor) guards against a name that was given away meanwhile.
+    """
+    descriptor = _open(name, number)
+    try:
+        size = struct.unpack("Q", fcntl.ioctl(descriptor, _BLKGETSIZE64, bytes(8)))[0]
+        read_only = struct.unpack("i", fcntl.ioctl(descriptor, _BLKROGET, bytes(4)))[0]
+        wwids = [str(wwid) for wwid in vpd.identities(_inquiry(descriptor, 0x83))]
+    finally:
+        os.close(descriptor)
+    answer = {"wwids": wwids, "size": size, "read_only": bool(read_only)}
+    return {**answer, "claimed": _claimed(name)}
+
+
+def _claimed(name: str) -> bool:
+    try:
+        os.close(os.open(f"/dev/{name}", os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return True
+    return False
+
+
+def flush(name: str, number: str) -> None:
+    """Write back and drop what the host cached of the device (BLKFLSBUF)."""
+    descriptor = _open(name, number)
+    try:
+        fcntl.ioctl(descriptor, _BLKFLSBUF, 0)
+    finally:
+        os.close(descriptor)
+
+
+def drop_partitions(name: str, number: str, partitions: list[int]) -> None:
+    """Make the host forget partitions of a disk; nothing on the disk changes."""
+    descriptor = _open(name, number)
+    try:
+        for partition in partitions:
+            data = _BlkpgPartition(pno=partition)
+            arg = _BlkpgIoctlArg(
+                op=_BLKPG_DEL_PARTITION,
+                datalen=ctypes.sizeof(data),
+                data=ctypes.addressof(data),
+            )
+            try:
+                fcntl.ioctl(descriptor, _BLKPG, arg)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+    finally:
+        os.close(descriptor)
+
+
+def openers(numbers: list[str]) -> list[dict[str, object]]:
+    """Return pid and command name of every process that has one of the devices open.
+
+    Counts by device number, so that QEMU's private /dev is seen as well.
+    """
+    wanted = {_device(number) for number in numbers}
+    return [
+        {"pid": int(process.name), "command": _command(process)}
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and int(process.name) != os.getpid() and _opens(process, wanted)
+    ]
+
+
+def _opens(process: Path, wanted: set[int]) -> bool:
+    try:
+        descriptors = os.listdir(process / "fd")
+    except OSError:
+        return False
+    for descriptor in descriptors:
+        try:
+            status = os.stat(process / "fd" / descriptor)
+        except OSError:
+            continue
+        if stat.S_ISBLK(status.st_mode) and status.st_rdev in wanted:
+            return True
+    return False
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "?"
+
+
+def _device(number: str) -> int:
+    major, minor = number.split(":")
+    return os.makedev(int(major), int(minor))
+
+
+def _open(name: str, number: str) -> int:
+    descriptor = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if os.fstat(descriptor).st_rdev != _device(number):
+        os.close(descriptor)
+        raise errors.Refused(f"/dev/{name} is no longer the device {number}")
+    return descriptor
+
+
+def _inquiry(descriptor: int, page: int) -> bytes:
+    # SPC-5, 6.7: INQUIRY with EVPD; the allocation length is below 4 KiB, as some arrays want it.
+    command = ctypes.create_string_buffer(struct.pack(">BBBHB", 0x12, 1, page, _VPD_LENGTH, 0), 6)
+    data = ctypes.create_string_buffer(_VPD_LENGTH)
+    sense = ctypes.create_string_buffer(64)
+    header = _SgIoHdr(
+        interface_id=ord("S"),
+        dxfer_direction=_SG_DXFER_FROM_DEV,
+        cmd_len=6,
+        mx_sb_len=64,
+        dxfer_len=_VPD_LENGTH,
+        dxferp=ctypes.addressof(data),
+        cmdp=ctypes.addressof(command),
+        sbp=ctypes.addressof(sense),
+        timeout=_SECONDS * 1000,
+    )
+    fcntl.ioctl(descriptor, _SG_IO, header)
+    if header.status or header.host_status or header.driver_status & 0xF:
+        raise OSError(errno.EIO, f"INQUIRY failed with SCSI status 0x{header.status:02x}")
+    return data.raw[: _VPD_LENGTH - max(header.resid, 0)]

@@ -1,0 +1,49 @@
+"""Small files that survive a crash at any moment: atomic, synced JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import errors
+
+log = logging.getLogger("kvmlun.statefile")
+
+
+def write(path: Path, value: object) -> None:
+    """Replace `path` by `value` as JSON; raises errors.Storage and then leaves the old file."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(temporary, "w", opener=_private) as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        raise errors.Storage(f"cannot write {path}: {error.strerror}; nothing was done") from error
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def read_all(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield every state file in `folder` with its content; unreadable ones are logged and left."""
+    for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
+        try:
+            value = json.loads(path.read_text())
+            if not isinstance(value, dict):
+                raise ValueError("no JSON object")
+        except (OSError, ValueError) as error:
+            log.error("state file %s is ignored: %s", path, error)
+            continue
+        yield path, value

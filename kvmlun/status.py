@@ -1,0 +1,147 @@
+"""What an operator sees: each LUN and each session, as plain values. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from . import errors
+from .config import Config
+from .lun import Lun, LunAddress, Wwid
+from .reconcile import View
+from .sysfs import Disk, Session
+
+
+@dataclass(frozen=True)
+class LunStatus:
+    """A LUN that is here, is needed here or stands in the catalog. `size` is in bytes.
+
+    `state` is one of: in-use (a VM needs it, its session is up), down (a VM
+    needs it, its session is not logged in), missing (a VM needs it, it is not
+    here), idle (here, but nobody needs it), absent (neither here nor needed).
+    """
+
+    wwid: str
+    volume: str
+    target: str
+    lun: int
+    portals: tuple[str, ...]
+    device: str
+    link: str
+    size: int
+    sessions: tuple[int, ...]
+    domains: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True)
+class SessionStatus:
+    """An iSCSI session to a target that kvmlun deals with; `owned` if kvmlun made it."""
+
+    sid: int
+    target: str
+    portal: str
+    state: str
+    owned: bool
+
+
+def sessions(view: View, config: Config) -> list[SessionStatus]:
+    targets = {lun.address.target for lun in config.volumes.values()}
+    targets |= {address.target for address in view.holds.addresses}
+    return [
+        SessionStatus(s.sid, s.target, str(s.portal or ""), s.state, s.sid in view.owned)
+        for s in view.sessions
+        if s.sid in view.owned or s.target in targets or any(_concerns(view, s, d) for d in s.disks)
+    ]
+
+
+def luns(view: View, config: Config) -> list[LunStatus]:
+    """Return every LUN once, those that are here first."""
+    found = list(_present(view, config))
+    seen = {lun.wwid for lun in found}
+    for lun in config.volumes.values():
+        if str(lun.wwid) not in seen:
+            found.append(_not_here(lun, view))
+            seen.add(str(lun.wwid))
+    for wwid, names in sorted(view.holds.wwids.items()):
+        if wwid not in seen:
+            lun = Lun(Wwid.parse(wwid), LunAddress("", 0), ())
+            found.append(dataclasses.replace(_not_here(lun, view), domains=tuple(sorted(names))))
+    return found
+
+
+def _concerns(view: View, session: Session, disk: Disk) -> bool:
+    marked = (session.id_path(disk) or "") in view.markers
+    return marked or bool(view.holds.of_disk(session, disk))
+
+
+def _present(view: View, config: Config) -> Iterator[LunStatus]:
+    for session in view.sessions:
+        for disk in session.disks:
+            wwid = _wwid(disk)
+            volume = wwid and config.by_wwid(wwid)
+            if not volume and not _concerns(view, session, disk):
+                continue
+            domains = tuple(sorted(view.holds.of_disk(session, disk)))
+            yield LunStatus(
+                wwid=disk.wwid,
+                volume=(volume.volume if volume else "") or "",
+                target=session.target,
+                lun=disk.lun & 0x3FFF,
+                portals=(str(session.portal),),
+                device=disk.node,
+                link=_link(wwid),
+                size=disk.size,
+                sessions=(session.sid,),
+                domains=domains,
+                state=("in-use" if session.up else "down") if domains else "idle",
+            )
+
+
+def _wwid(disk: Disk) -> Wwid | None:
+    try:
+        return Wwid.parse(disk.wwid)
+    except errors.Invalid:
+        return None
+
+
+def _link(wwid: Wwid | None) -> str:
+    try:
+        return wwid.link if wwid else ""
+    except errors.Invalid:
+        return ""
+
+
+def _not_here(lun: Lun, view: View) -> LunStatus:
+    domains = view.holds.wwids.get(str(lun.wwid), set()) | view.holds.addresses.get(
+        lun.address, set()
+    )
+    return LunStatus(
+        wwid=str(lun.wwid),
+        volume=lun.volume or "",
+        target=lun.address.target,
+        lun=lun.address.lun,
+        portals=tuple(str(portal) for portal in lun.portals),
+        device="",
+        link=_link(lun.wwid),
+        size=lun.size or 0,
+        sessions=(),
+        domains=tuple(sorted(domains)),
+        state="missing" if domains else "absent",
+    )
+
+
+def volumes(catalog: Iterable[Lun]) -> list[dict[str, object]]:
+    """Return catalog entries as they would be written in YAML, plus name and link."""
+    return [
+        {
+            "name": lun.volume or "",
+            "wwid": str(lun.wwid),
+            "target": lun.address.target,
+            "lun": lun.address.lun,
+            "portals": [str(portal) for portal in lun.portals],
+            "link": _link(lun.wwid),
+        }
+        for lun in catalog
+    ]

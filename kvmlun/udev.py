@@ -1,0 +1,77 @@
+"""udev's database and its events. The only module that imports pyudev."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyudev
+
+log = logging.getLogger("kvmlun.udev")
+
+TAG = "kvmlun"
+GUEST = "KVMLUN_GUEST"
+_BUFFER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Record:
+    """What udev knows of a disk once its rules have run."""
+
+    links: frozenset[str]
+    guest: bool
+
+
+class Udev:
+    """Tagged events as a callback in the loop's thread, and look-ups in the database.
+
+    `notify` is called after tagged events, and after an overflow as well:
+    events are hints, the world is read anew.
+    """
+
+    def __init__(self, notify: Callable[[], None]) -> None:
+        self._notify = notify
+        self._context = pyudev.Context()
+        self._monitor = pyudev.Monitor.from_netlink(self._context, source="udev")
+        self._monitor.filter_by_tag(TAG)
+        self._monitor.set_receive_buffer_size(_BUFFER_BYTES)
+
+    def start(self) -> None:
+        self._monitor.start()
+        asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._drain)
+
+    def stop(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._monitor.fileno())
+
+    def record(self, name: str) -> Record | None:
+        """Return udev's record of a disk, None before its rules have run."""
+        try:
+            device = pyudev.Devices.from_name(self._context, "block", name)
+        except pyudev.DeviceNotFoundError:
+            return None
+        if not device.is_initialized:
+            return None
+        return Record(
+            links=frozenset(device.device_links),
+            guest=device.properties.get(GUEST) == "1",
+        )
+
+    def _drain(self) -> None:
+        try:
+            while self._monitor.poll(timeout=0):
+                pass
+        except OSError as error:
+            self._clear()
+            log.warning("lost udev events (%s), looking at everything again", error)
+        self._notify()
+
+    def _clear(self) -> None:
+        # pyudev raises on POLLERR for ever unless the pending ENOBUFS is taken off the socket.
+        netlink = socket.socket(fileno=self._monitor.fileno())
+        try:
+            netlink.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        finally:
+            netlink.detach()

@@ -1,0 +1,54 @@
+"""Waiting for a condition of the world, bounded by a deadline, woken by events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from . import errors
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """A moment on the monotonic clock until which something may take."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+
+class Changes:
+    """A signal that something may have changed; every waiter looks for itself what."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def signal(self) -> None:
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def until(
+        self, condition: Callable[[], T | None], deadline: Deadline, step: str, poll: float = 1.0
+    ) -> T:
+        """Return the first true value of `condition`, looked at after each signal.
+
+        It is looked at every `poll` seconds as well, for what has no event.
+        Raises errors.Timeout that names `step`.
+        """
+        while True:
+            event = self._event
+            if value := condition():
+                return value
+            if not deadline.left:
+                raise errors.Timeout(f"{step} took too long")
+            try:
+                await asyncio.wait_for(event.wait(), min(poll, deadline.left))
+            except asyncio.TimeoutError:
+                pass

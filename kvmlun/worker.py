@@ -1,0 +1,109 @@
+"""Processes that do SCSI work for the daemon and may get stuck without harm.
+
+A thread that sleeps in the kernel on a dead session can't be taken back; a
+process can be given up. Run as a program this is the worker: one JSON request
+a line in, one answer a line out, until its input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+from . import errors, scsi
+
+log = logging.getLogger("kvmlun.worker")
+
+_CALLS = (
+    scsi.scan, scsi.rescan, scsi.delete, scsi.change, scsi.probe, scsi.flush,
+    scsi.drop_partitions, scsi.openers,
+)  # fmt: skip
+_KINDS = {kind.__name__: kind for kind in (errors.Refused, errors.Invalid, errors.Storage)}
+
+
+class Workers:
+    """A pool of worker processes, at most `limit` busy at once.
+
+    Every call is bounded by its timeout. A worker that does not answer in time
+    is killed and forgotten: if it sleeps in the kernel it dies when that ends.
+    """
+
+    def __init__(self, limit: int = 8) -> None:
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._slots = asyncio.Semaphore(limit)
+
+    async def start(self) -> None:
+        """Have one worker ready, so that the first VM does not wait for it."""
+        self._idle.append(await self._spawn())
+
+    async def call(self, name: str, *args: object, timeout: float) -> Any:
+        """Run scsi.`name`; raises errors.Timeout, errors.Storage or errors.Refused."""
+        async with self._slots:
+            worker = self._idle.pop() if self._idle else await self._spawn()
+            try:
+                answer = await asyncio.wait_for(_ask(worker, name, args), timeout)
+            except asyncio.TimeoutError:
+                _give_up(worker)
+                raise errors.Timeout(f"SCSI {name} did not finish within {timeout:.0f} s") from None
+            except BaseException:
+                _give_up(worker)
+                raise
+            self._idle.append(worker)
+        if "error" in answer:
+            raise _KINDS[answer["kind"]](answer["error"])
+        return answer["result"]
+
+    @staticmethod
+    async def _spawn() -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-m",
+            "kvmlun.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+
+
+async def _ask(worker: asyncio.subprocess.Process, name: str, args: tuple[object, ...]) -> Any:
+    assert worker.stdin and worker.stdout
+    worker.stdin.write(json.dumps([name, *args]).encode() + b"\n")
+    await worker.stdin.drain()
+    line = await worker.stdout.readline()
+    if not line:
+        raise errors.Storage(f"the worker process {worker.pid} died during SCSI {name}")
+    return json.loads(line)
+
+
+def _give_up(worker: asyncio.subprocess.Process) -> None:
+    log.warning("worker process %d given up", worker.pid)
+    try:
+        worker.kill()
+    except ProcessLookupError:
+        pass
+
+
+def answer(line: str) -> dict[str, object]:
+    """Do what one request asks for, and return what goes back."""
+    calls = {call.__name__: call for call in _CALLS}
+    name, *args = json.loads(line)
+    try:
+        return {"result": calls[name](*args)}
+    except errors.Error as error:
+        return {"kind": type(error).__name__, "error": str(error)}
+    except OSError as error:
+        what = f"{error.strerror or os.strerror(error.errno or 0)}"
+        return {"kind": "Storage", "error": f"SCSI {name} {args[0]}: {what}"}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(answer(line)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The configuration: what it may say, and that an error names file, line and key."""
+
+import pytest
+
+from kvmlun import config, errors
+from kvmlun.lun import LunAddress, Portal
+
+from .worlds import OTHER_WWID, TARGET, WWID
+
+VOLUME = f'  vm1: {{wwid: {WWID}, target: "{TARGET}", portals: [10.77.1.1]}}\n'
+
+
+def load(tmp_path, text, drop_in=""):
+    (tmp_path / "kvmlun.yaml").write_text(text)
+    (tmp_path / "volumes.d").mkdir()
+    if drop_in:
+        (tmp_path / "volumes.d/a.yaml").write_text(drop_in)
+    return config.load(tmp_path)
+
+
+def test_no_configuration_at_all(tmp_path):
+    loaded = config.load(tmp_path / "none")
+    assert loaded.volumes == {} and loaded.settings == config.Settings()
+
+
+def test_an_empty_file_and_the_shipped_one(tmp_path):
+    assert load(tmp_path, "# nothing\n").volumes == {}
+
+
+def test_three_lines(tmp_path):
+    loaded = load(tmp_path, "volumes:\n" + VOLUME)
+    lun = loaded.volumes["vm1"]
+    assert lun.address == LunAddress(TARGET, 0) and lun.portals == (Portal("10.77.1.1"),)
+    assert loaded.by_wwid(WWID) == lun and loaded.by_address(lun.address) == lun
+    assert loaded.by_wwid(OTHER_WWID) is None
+
+
+def test_drop_ins_add_volumes(tmp_path):
+    other = VOLUME.replace("vm1:", "vm2:").replace(str(WWID), str(OTHER_WWID)).replace("vm1", "vm2")
+    assert set(load(tmp_path, "volumes:\n" + VOLUME, "volumes:\n" + other).volumes) == {"vm1", "vm2"}
+
+
+def test_settings(tmp_path):
+    settings = load(tmp_path, "settings: {grace: 2.5, replacement: 300}\n").settings
+    assert settings.grace == 2.5
+    assert settings.node_record()["node.session.timeo.replacement_timeout"] == "300"
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        ("volumes:\n" + VOLUME.replace("wwid:", "wwn:"), ":2: volumes.vm1.wwn: unknown key"),
+        ("volumes:\n" + VOLUME.replace(str(WWID), "naa.1"), ":2: volumes.vm1.wwid: "),
+        ("volumes:\n" + VOLUME.replace("10.77.1.1", "san"), ":2: volumes.vm1.portals[0]: "),
+        ("volumes:\n" + VOLUME.replace("[10.77.1.1]", "[]"), ":2: volumes.vm1.portals: "),
+        ("volumes:\n" + VOLUME.replace("[10.77.1.1]", "10.77.1.1"), ":2: volumes.vm1.portals: "),
+        ("volumes:\n" + VOLUME.replace("vm1: {", "vm1: {lun: -1, "), ":2: volumes.vm1.lun: "),
+        ("volumes:\n" + VOLUME.replace("vm1: {", "../x: {"), ":2: volumes.../x: "),
+        ("volumes:\n" + VOLUME + VOLUME, ":3: volumes.vm1: is given twice"),
+        ("volumes:\n" + VOLUME + VOLUME.replace("vm1:", "vm2:"), ":3: volumes.vm2.wwid: "),
+        ("volumes: [1]\n", ":1: volumes: must be a mapping"),
+        ("volume: {}\n", ":1: volume: unknown key"),
+        ("settings:\n  grace: soon\n", ":2: settings.grace: "),
+        ("settings:\n  grace: -1\n", ":2: settings.grace: "),
+        ("settings: {login: 30, login_attempts: 2}\n", ":1: settings: login times"),
+        ("volumes: {\n", ":2: "),
+        ("a: *b\n", ":1: "),
+        ("[" * 5000, ": "),
+    ],
+)
+def test_an_error_names_file_line_and_key(tmp_path, text, place):
+    with pytest.raises(errors.Config) as caught:
+        load(tmp_path, text)
+    assert f"kvmlun.yaml{place}" in str(caught.value)
+
+
+def test_settings_belong_into_the_main_file(tmp_path):
+    with pytest.raises(errors.Config, match="volumes.d/a.yaml:1: settings: unknown key"):
+        load(tmp_path, "", "settings: {grace: 1}\n")
+
+
+def test_the_hook_gets_the_catalogs_wwids(tmp_path):
+    loaded = load(tmp_path, "volumes:\n" + VOLUME)
+    config.write_wwids(loaded, tmp_path / "lib/wwids")
+    assert (tmp_path / "lib/wwids").read_text() == f"{WWID}\n"

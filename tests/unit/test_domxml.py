@@ -1,0 +1,111 @@
+"""Domain XML as libvirt 9.0 formats it, and our element in it."""
+
+import pytest
+
+from kvmlun import domxml, errors
+from kvmlun.lun import Lun, LunAddress, Portal
+
+from .worlds import BY_PATH, LUN, OTHER_WWID, UUID, WWID
+
+LINK = WWID.link
+NS = domxml.NAMESPACE
+
+
+def domain(devices="", metadata="", uuid=UUID):
+    return f"""<domain type='qemu' id='1'>
+  <name>vm 1 "ä"</name><uuid>{uuid}</uuid>
+  <metadata>{metadata}</metadata>
+  <devices>{devices}</devices></domain>""".encode()
+
+
+def disk(source, extra=""):
+    return f"""<disk type='block' device='disk'><driver name='qemu' type='raw'/>
+      <source dev='{source}' index='1'/>{extra}<target dev='vda' bus='virtio'/></disk>"""
+
+
+def stored(luns, uuid=UUID):
+    """Our element as libvirt stores it: with the prefix it was asked to use."""
+    text = domxml.metadata(uuid, luns)
+    for tag in ("domain", "disk", "portal"):
+        text = text.replace(f"<{tag}", f"<kvmlun:{tag}").replace(f"</{tag}", f"</kvmlun:{tag}")
+    return text.replace("<kvmlun:domain", f"<kvmlun:domain xmlns:kvmlun='{NS}'", 1)
+
+
+def test_disks_and_names():
+    parsed = domxml.parse(domain(disk(LINK, "<readonly/>") + disk("/dev/vg/lv")))
+    assert parsed.uuid == UUID and parsed.name == 'vm 1 "ä"'
+    (found,) = parsed.disks
+    assert found.links == (LINK,) and found.read_only and not found.shareable
+    assert not parsed.has_metadata
+
+
+def test_backing_files_and_mirrors_count_as_sources():
+    backing = f"<backingStore type='block'><source dev='{LINK}'/></backingStore>"
+    mirror = f"<mirror type='block' job='copy'><source dev='{OTHER_WWID.link}'/></mirror>"
+    xml = f"<disk type='file'><source file='/o.qcow2'/>{backing}{mirror}<target dev='vda'/></disk>"
+    assert domxml.parse(domain(xml)).links == (LINK, OTHER_WWID.link)
+
+
+def test_metadata_there_and_back():
+    luns = (LUN, Lun(OTHER_WWID, LunAddress("iqn.2026-11.x:b", 300), (Portal("fd77::1", 860),), 4096))
+    assert domxml.parse(domain(metadata=stored(luns))).luns == luns
+
+
+def test_a_clones_metadata_is_ignored():
+    other = UUID.replace("1", "2")
+    parsed = domxml.parse(domain(metadata=stored([LUN], uuid=other)))
+    assert parsed.luns == () and parsed.has_metadata
+
+
+def test_an_unknown_attribute_is_ignored():
+    text = stored([LUN]).replace("wwid=", "colour='red' wwid=")
+    assert domxml.parse(domain(metadata=text)).luns == (LUN,)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('version="1"', 'version="2"'),
+        (str(WWID), "naa.1"),
+        ('lun="0"', 'lun="-1"'),
+        ('address="10.77.1.1"', 'address="evil.example"'),
+        ('target="iqn', 'target="../iqn'),
+        ('size="67108864"', 'size="x"'),
+    ],
+)
+def test_broken_metadata_is_refused(old, new):
+    text = stored([LUN])
+    assert old in text
+    with pytest.raises(errors.Invalid):
+        domxml.parse(domain(metadata=text.replace(old, new)))
+
+
+@pytest.mark.parametrize("xml", [b"", b"<domain>", b"<network/>", b"\xff"])
+def test_broken_xml_is_refused(xml):
+    with pytest.raises(errors.Invalid):
+        domxml.parse(xml)
+
+
+def test_entities_do_not_blow_up():
+    levels = "".join(f"<!ENTITY l{i} '{'&l%d;' % (i - 1) * 10}'>" for i in range(1, 12))
+    bomb = f"<!DOCTYPE d [<!ENTITY l0 'x'>{levels}]><domain><name>&l11;</name></domain>"
+    with pytest.raises(errors.Invalid):
+        domxml.parse(bomb.encode())
+
+
+def test_disk_xml_is_found_again_in_a_domain():
+    xml = domxml.disk_xml(LINK, "vdb")
+    (found,) = domxml.parse(domain(xml)).disks
+    assert found.target == "vdb" and found.links == (LINK,)
+    for wanted in ("cache=\"none\"", "error_policy=\"stop\"", "discard=\"unmap\"", "io=\"native\""):
+        assert wanted in xml
+
+
+@pytest.mark.parametrize("target", ["", "vd", "xvda", "vd1", "vda'/><x"])
+def test_other_targets_are_refused(target):
+    with pytest.raises(errors.Invalid):
+        domxml.disk_xml(LINK, target)
+
+
+def test_a_by_path_link_is_a_source():
+    assert domxml.parse(domain(disk(BY_PATH))).links == (BY_PATH,)

@@ -1,0 +1,112 @@
+"""Values that come from outside: names, links, addresses."""
+
+import pytest
+
+from kvmlun import errors
+from kvmlun.lun import LunAddress, Portal, Wwid, parse_by_path, parse_lun, parse_target
+
+NAA6 = "6001405a1b2c3d4e5f60718293a4b5c6"
+
+
+@pytest.mark.parametrize(
+    "link, wwid",
+    [
+        (f"/dev/disk/by-id/wwn-0x{NAA6}", f"naa.{NAA6}"),
+        (f"/dev/disk/by-id/scsi-3{NAA6}", f"naa.{NAA6}"),
+        (f"/dev/disk/by-id/dm-uuid-mpath-3{NAA6}", f"naa.{NAA6}"),
+        ("/dev/disk/by-id/scsi-20123456789abcdef", "eui.0123456789abcdef"),
+        ("/dev/disk/by-id/wwn-0x5000c500a1b2c3d4", "naa.5000c500a1b2c3d4"),
+    ],
+)
+def test_by_id_links_spell_a_wwid(link, wwid):
+    assert str(Wwid.from_link(link)) == wwid
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ata-QEMU_HARDDISK_1", "scsi-SLIO-ORG_disk_1", "scsi-1LIO", f"wwn-0x{NAA6}-part1", "wwn-0x12"],
+)
+def test_other_by_id_links_spell_none(name):
+    assert Wwid.from_link(f"/dev/disk/by-id/{name}") is None
+
+
+@pytest.mark.parametrize("text", [f"naa.{NAA6}", f"NAA.{NAA6.upper()}"])
+def test_a_wwid_leads_to_the_link_that_spells_it(text):
+    wwid = Wwid.parse(text)
+    assert Wwid.from_link(wwid.link) == wwid
+
+
+@pytest.mark.parametrize("text", ["", "naa.", "naa.7001", f"naa.{NAA6}0", "eui.xyz", "t10.", "t10.\n"])
+def test_malformed_wwids_are_refused(text):
+    with pytest.raises(errors.Invalid):
+        Wwid.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text, portal",
+    [
+        ("10.0.0.1", Portal("10.0.0.1", 3260)),
+        ("10.0.0.1:3261", Portal("10.0.0.1", 3261)),
+        ("fd77::1", Portal("fd77::1", 3260)),
+        ("[fd77::1]:860", Portal("fd77::1", 860)),
+        ("[FD77:0::1]", Portal("fd77::1", 3260)),
+    ],
+)
+def test_portals(text, portal):
+    assert Portal.parse(text) == portal
+    assert Portal.parse(str(portal)) == portal
+
+
+@pytest.mark.parametrize(
+    "text", ["", "san.example.com", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "fe80::1%eth0", "-p"]
+)
+def test_malformed_portals_are_refused(text):
+    with pytest.raises(errors.Invalid):
+        Portal.parse(text)
+
+
+# Links as udev 252 made them in the lab.
+@pytest.mark.parametrize(
+    "portal, lun, name",
+    [
+        ("10.77.1.1", 0, "ip-10.77.1.1:3260-iscsi-iqn.2026-11.io.x:a-lun-0"),
+        ("fd77:1::1", 255, "ip-fd77:1::1:3260-iscsi-iqn.2026-11.io.x:a-lun-255"),
+        ("10.77.1.1", 300, "ip-10.77.1.1:3260-iscsi-iqn.2026-11.io.x:a-lun-0x012c000000000000"),
+    ],
+)
+def test_by_path_links_there_and_back(portal, lun, name):
+    parsed = parse_by_path(f"/dev/disk/by-path/{name}")
+    assert parsed is not None
+    assert parsed.address == LunAddress("iqn.2026-11.io.x:a", lun)
+    assert parsed.portals == (Portal(portal),)
+    assert name in parsed.address.id_paths(parsed.portals[0])
+
+
+def test_a_flat_lun_number_in_a_link_means_the_same_lun():
+    link = "ip-10.0.0.1:3260-iscsi-iqn.2026-11.io.x:a-lun-0x412c000000000000"
+    parsed = parse_by_path(link)
+    assert parsed and parsed.address.lun == 300
+
+
+def test_other_by_path_links_are_not_ours():
+    assert parse_by_path("/dev/disk/by-path/pci-0000:00:1f.2-ata-1") is None
+
+
+@pytest.mark.parametrize("tail", ["-lun-0-part1", "-lun-", "-lun-x", "/../../x-lun-0"])
+def test_malformed_iscsi_links_are_refused(tail):
+    with pytest.raises(errors.Invalid):
+        parse_by_path(f"/dev/disk/by-path/ip-10.0.0.1:3260-iscsi-iqn.2026-11.io.x:a{tail}")
+
+
+@pytest.mark.parametrize(
+    "name", ["iqn.2026-11.x:" + "a" * 223, "iqn.x", "-iqn", "iqn.2026-11.x:a/b", "iqn.2026-11.x:a\n", ""]
+)
+def test_malformed_target_names_are_refused(name):
+    with pytest.raises(errors.Invalid):
+        parse_target(name)
+
+
+@pytest.mark.parametrize("value", [-1, 16384, True, "1 ", "", None, 1.0])
+def test_malformed_lun_numbers_are_refused(value):
+    with pytest.raises(errors.Invalid):
+        parse_lun(value)
