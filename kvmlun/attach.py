@@ -42,7 +42,7 @@ class Attacher:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         ledger: Ledger,
         markers: Markers,
         workers: Workers,
@@ -50,7 +50,7 @@ class Attacher:
         changes: Changes,
         unused: Callable[[Session, Disk], bool],
     ) -> None:
-        self.settings = settings
+        self._settings = settings
         self._ledger = ledger
         self._markers = markers
         self._workers = workers
@@ -144,7 +144,8 @@ class Attacher:
 
     async def _log_in(self, target: str, portal: Portal) -> None:
         # iscsid goes on by itself until its own limit, so that has to be waited for.
-        limit = self.settings.login * self.settings.login_attempts + 20
+        settings = self._settings()
+        limit = settings.login * settings.login_attempts + 20
         records = nodedb.records(target, portal)
         entry = self._ledger.find(target, portal)
         ours = not records or bool(entry and entry.record)
@@ -152,7 +153,7 @@ class Attacher:
         if ours and records:
             await iscsi.delete_record(target, portal, limit)
         if ours:
-            await iscsi.create_record(target, portal, self.settings.node_record(), limit)
+            await iscsi.create_record(target, portal, settings.node_record(), limit)
         await iscsi.login(target, portal, limit)
         log.info("logged in to %s at %s", target, portal)
 

@@ -73,7 +73,7 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
     ]
     text = _table(luns) if luns else "no LUNs\n"
     if status["config_problem"]:
-        text += f"\n{status['config_problem']}; no VM with an iSCSI disk starts until it is mended\n"
+        text += f"\n{status['config_problem']}; /etc/kvmlun is not in force as it is now\n"
     if status["libvirt_problem"]:
         text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
     return text

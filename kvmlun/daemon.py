@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from . import __version__, config, errors, sdnotify
+from . import __version__, errors, sdnotify
 from .dbusservice import Service
 from .hookserver import HookServer
 from .leases import Leases
@@ -35,26 +35,14 @@ def main() -> int:
     return 0
 
 
-def _configuration() -> tuple[config.Config, str]:
-    """Load the configuration; with a bad one run all the same, but let no VM start.
-
-    Running VMs need the daemon, and ``kvmlun status`` needs it to say what is wrong.
-    """
-    try:
-        loaded = config.load()
-        config.write_wwids(loaded)
-    except errors.Config as error:
-        log.error("%s", error)
-        return config.Config(config.Settings(), {}), str(error)
-    return loaded, ""
-
-
 async def _serve() -> None:
     listening = sdnotify.listening_socket()
-    loaded, problem = _configuration()
     workers = Workers()
-    manager = Manager(loaded, Leases(), Ledger(), Markers(), workers)
-    manager.config_problem = problem
+    manager = Manager(Leases(), Ledger(), Markers(), workers)
+    try:
+        manager.configure()
+    except errors.Config as error:
+        log.error("%s", error)
     service = Service(manager)
     manager.observers.append(service.refresh)
     manager.udev.start()
@@ -65,10 +53,11 @@ async def _serve() -> None:
     stop = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
     sdnotify.notify("READY=1")
-    log.info("kvmlund %s: %d volumes", __version__, len(loaded.volumes))
+    log.info("kvmlund %s", __version__)
     # A part that ends by itself has failed; systemd starts us again.
     done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
     sdnotify.notify("STOPPING=1")
     watchdog.cancel()
+    await workers.stop()
     for task in done - {stop}:
         task.result()

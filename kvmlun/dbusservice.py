@@ -71,6 +71,11 @@ class Manager1(ServiceInterface):
     def DiskXml(self, volume: "s", target: "s") -> "s":
         return domxml.disk_xml(self._volume(volume).wwid.link, target)
 
+    @method()
+    @_translated
+    def Reload(self):
+        self._manager.configure()
+
     def _volume(self, name: str):
         try:
             return self._manager.config.volumes[name]

@@ -47,14 +47,15 @@ def _hold_domain(found: Holds, domain: Domain) -> None:
         found.device(os.path.basename(os.path.realpath(link)), domain.name)
         if wwid := Wwid.from_link(link):
             found.wwid(str(wwid), domain.name)
-        elif address := _spelled(link):
+        elif address := spelled(link):
             found.address(address, domain.name)
     for lun in domain.luns:
         found.address(lun.address, domain.name)
         found.wwid(str(lun.wwid), domain.name)
 
 
-def _spelled(link: str) -> LunAddress | None:
+def spelled(link: str) -> LunAddress | None:
+    """Return the address that an iSCSI by-path link spells."""
     try:
         lun = parse_by_path(link) if link.startswith(BY_PATH) else None
     except errors.Invalid:
@@ -93,7 +94,7 @@ def _domain_needs(domain: Domain) -> Iterator[Need]:
     shareable = {link: disk.shareable for disk in domain.disks for link in disk.links}
     by_wwid = {str(lun.wwid): lun for lun in domain.luns}
     for link, shared in shareable.items():
-        wwid, address = Wwid.from_link(link), _spelled(link)
+        wwid, address = Wwid.from_link(link), spelled(link)
         known = by_wwid.get(str(wwid))
         if address is None and known:
             address = known.address

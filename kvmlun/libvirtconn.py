@@ -139,7 +139,7 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
     try:
         active = bool(domain.isActive())
         arriving = active and uuid in incoming and domain.state() in _INCOMING
-        migrating = active and domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE
+        migrating = active and not arriving and _has_job(domain)
         live = _parse(domain.XMLDesc(0), domain) if active and not arriving else None
         persistent = None
         if domain.isPersistent():
@@ -149,6 +149,16 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
             return None
         raise
     return Guest(uuid, domain.name(), active, live, persistent, not (arriving or migrating))
+
+
+def _has_job(domain: Any) -> bool:
+    try:
+        return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
+    except libvirt.libvirtError as error:
+        # "migration statistics are available only on the source host" (qemuDomainGetJobInfo)
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+            return True
+        raise
 
 
 def _parse(xml: str, domain: Any) -> domxml.Domain:

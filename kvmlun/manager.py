@@ -12,9 +12,9 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from . import errors, inventory, metadata, reconcile, sysfs
+from . import config, errors, inventory, metadata, reconcile, sysfs
 from .attach import Attacher, Request
-from .config import Config
+from .config import Config, Settings
 from .detach import Detacher
 from .domxml import Domain
 from .leases import Leases, Need
@@ -39,10 +39,11 @@ class Manager:
     """Owns leases, ledger and marks. `libvirt` is set once there is a loop for its events."""
 
     def __init__(
-        self, config: Config, leases: Leases, ledger: Ledger, markers: Markers, workers: Workers
+        self, leases: Leases, ledger: Ledger, markers: Markers, workers: Workers
     ) -> None:
-        self.config = config
+        self.config = Config(Settings(), {})
         self.config_problem = ""
+        self._configured = False
         self.listing: Listing | None = None
         self.libvirt_problem = ""
         self.observers: list[Callable[[], None]] = []
@@ -62,14 +63,31 @@ class Manager:
             lambda link: inventory.lun_of_link(link, sysfs.sessions()),
         )
         self._attacher = Attacher(
-            config.settings, ledger, markers, workers, self.udev, self.changes, self._unused
-        )
+            lambda: self.config.settings, ledger, markers, workers, self.udev, self.changes,
+            self._unused,
+        )  # fmt: skip
         self._detacher = Detacher(ledger, markers, workers, self.changes, self._needed)
 
     def kick(self) -> None:
         """Something may have changed: look at everything soon."""
         self.changes.signal()
         self._wake.set()
+
+    def configure(self) -> None:
+        """Read /etc/kvmlun; a bad file keeps what was read before. Raises errors.Config.
+
+        Without any configuration that was ever good no VM starts, since what it
+        would have pinned is unknown; running ones, and ``status``, go on.
+        """
+        try:
+            loaded = config.load()
+            config.write_wwids(loaded)
+        except errors.Config as error:
+            self.config_problem = str(error)
+            raise
+        self.config, self.config_problem, self._configured = loaded, "", True
+        log.info("%d volumes in /etc/kvmlun", len(loaded.volumes))
+        self.kick()
 
     def limit(self, operation: str) -> float:
         """Seconds that a hook operation may take."""
@@ -119,7 +137,7 @@ class Manager:
         return Listing(listing.began, tuple(g for g in listing.guests if g.uuid not in later))
 
     def _requests(self, domain: Domain) -> list[Request]:
-        if self.config_problem:
+        if not self._configured:
             raise errors.Config(self.config_problem)
         return [
             Request(lun, link, disk.read_only, disk.shareable)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from . import domxml, errors, inventory
+from . import domxml, inventory
 from .config import Config
 from .domxml import Domain
 from .libvirtconn import Guest, Listing
-from .lun import BY_PATH, Lun, Wwid, parse_by_path
+from .lun import Lun, Wwid
 from .sysfs import Session
 
 
@@ -43,10 +43,12 @@ def _writes(
         if not guest.settled:
             continue
         known = _known(guest)
+        # Only what a running QEMU has open was proven to be the right disk.
+        proven = sessions if guest.active else ()
         for live, domain in ((True, guest.live), (False, guest.persistent)):
             if domain is None:
                 continue
-            luns = tuple(_of_domain(domain, known, sessions, config))
+            luns = tuple(_of_domain(domain, known, proven, config))
             if luns != tuple(replace(lun, volume=None) for lun in domain.luns):
                 xml = domxml.metadata(guest.uuid, luns) if luns else None
                 yield Write(guest.uuid, guest.name, live, xml)
@@ -62,7 +64,10 @@ def _of_domain(
 ) -> Iterator[Lun]:
     seen: set[Wwid | None] = set()
     for link in domain.links:
-        lun = _present(link, sessions, config) or _told(link, known, config)
+        told = _told(link, known, config)
+        lun = _present(link, sessions, config) or told
+        if lun and told and lun.wwid != told.wwid:
+            lun = told  # a pin is never replaced by what happens to be there
         if lun and lun.wwid and lun.wwid not in seen:
             seen.add(lun.wwid)
             yield lun
@@ -76,22 +81,15 @@ def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | 
 
 
 def _told(link: str, known: Iterable[Lun], config: Config) -> Lun | None:
-    """Describe the LUN of a link that leads nowhere now, as metadata or catalog tell of it."""
-    if link.startswith(BY_PATH):
-        try:
-            spelled = parse_by_path(link)
-        except errors.Invalid:
-            return None
-        if spelled is None:
-            return None
-        recorded = next((lun for lun in known if lun.address == spelled.address), None)
-        catalog = config.by_address(spelled.address)
-    else:
-        wwid = Wwid.from_link(link)
-        if wwid is None:
-            return None
+    """Describe the LUN of a link as metadata or catalog tell of it."""
+    if wwid := Wwid.from_link(link):
         recorded = next((lun for lun in known if lun.wwid == wwid), None)
-        catalog = config.by_wwid(wwid)
-    if recorded:
-        return recorded
-    return replace(catalog, volume=None) if catalog else None
+        return recorded or _unnamed(config.by_wwid(wwid))
+    if address := inventory.spelled(link):
+        recorded = next((lun for lun in known if lun.address == address), None)
+        return recorded or _unnamed(config.by_address(address))
+    return None
+
+
+def _unnamed(lun: Lun | None) -> Lun | None:
+    return replace(lun, volume=None) if lun else None

@@ -40,6 +40,13 @@ class Workers:
         """Have one worker ready, so that the first VM does not wait for it."""
         self._idle.append(await self._spawn())
 
+    async def stop(self) -> None:
+        """Let idle workers end; a busy one ends by itself when its input is gone."""
+        for worker in self._idle:
+            assert worker.stdin
+            worker.stdin.close()
+            await worker.wait()
+
     async def call(self, name: str, *args: object, timeout: float) -> Any:
         """Run scsi.`name`; raises errors.Timeout, errors.Storage or errors.Refused."""
         async with self._slots:

@@ -1,0 +1,174 @@
+"""A host of a running lab."""
+
+import contextlib
+import logging
+import shlex
+from pathlib import Path
+
+from tests.lab import errors, remote, spec, uml, wait
+
+log = logging.getLogger("kvmlun.lab")
+
+REACH_TIMEOUT = 120
+SETTLE_TIMEOUT = 180
+
+
+class Machine:
+    def __init__(self, kernel: uml.Kernel, connection: remote.Connection) -> None:
+        self.kernel = kernel
+        self.connection = connection
+
+    @property
+    def spec(self) -> spec.Host:
+        return self.kernel.host
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def initiator(self) -> str:
+        return f"iqn.2026-11.io.github.kvmlun.lab:{self.name}"
+
+    def __repr__(self) -> str:
+        return f"Machine({self.name})"
+
+    def address(self, network: str = "mgmt", ipv6: bool = False) -> str:
+        net = spec.network(network)
+        return net.address6(self.spec.octet) if ipv6 else net.address(self.spec.octet)
+
+    # Commands and files
+
+    def run(
+        self,
+        command: remote.Command,
+        timeout: float = 60,
+        check: bool = True,
+        input: str | bytes | None = None,
+    ) -> remote.Result:
+        """Run argv, or a line for the shell; raise CommandFailed, CommandTimedOut."""
+        return self.connection.run(command, timeout, check, input)
+
+    def spawn(self, command: remote.Command) -> remote.Spawned:
+        return self.connection.spawn(command)
+
+    def put(self, content: bytes | str | Path, path: str, mode: int = 0o644) -> None:
+        """Write content (a Path: that local file) to path there, making its folders."""
+        if isinstance(content, Path):
+            content = content.read_bytes()
+        # sshd gives a socket, which cannot be opened by name; a pipe can.
+        line = f"cat | install -D -m {mode:o} /dev/stdin {shlex.quote(path)}"
+        self.run(line, input=content)
+
+    def get(self, path: str, timeout: float = 60) -> bytes:
+        return self.output(["cat", path], timeout)
+
+    def output(self, command: remote.Command, timeout: float = 60) -> bytes:
+        """Like run(), for output that is not text."""
+        rc, out, err = self.connection.raw(command, timeout, b"")
+        if rc != 0:
+            line = remote.shell_line(command)
+            raise remote.CommandFailed(self.name, line, rc, "", remote.decode(err))
+        return out
+
+    def install(self, package: Path | str, timeout: float = 180) -> None:
+        """Install a local .deb; what it depends on has to be in the image."""
+        path = f"/tmp/{Path(package).name}"
+        self.put(Path(package), path)
+        options = "-y --allow-downgrades --reinstall --no-install-recommends"
+        line = f"DEBIAN_FRONTEND=noninteractive apt-get install {options} {shlex.quote(path)}"
+        self.run(line, timeout)
+
+    # Power
+
+    def is_on(self) -> bool:
+        return bool(self.kernel.pids())
+
+    def boot_id(self) -> str:
+        return self.run(["cat", "/proc/sys/kernel/random/boot_id"]).out.strip()
+
+    def launch(self) -> None:
+        """Power on, without waiting."""
+        self.connection.close()
+        self.kernel.start()
+
+    def start(self) -> None:
+        """Power on with the disk as it was left, and wait until booted."""
+        log.info("%s: start", self.name)
+        self.launch()
+        self.wait_ready()
+
+    def wait_reachable(self, timeout: float = REACH_TIMEOUT) -> None:
+        def reached() -> bool:
+            if not self.is_on():
+                raise errors.LabError(f"{self.name} stopped:\n{self.kernel.console_tail()}")
+            return self.connection.open()
+
+        wait.wait_for(f"ssh to {self.name}", reached, timeout)
+        log.info("%s: reachable", self.name)
+
+    def wait_ready(self) -> None:
+        """Wait until the host is reachable and has started all it starts."""
+        self.wait_reachable()
+        done = self.run("systemctl is-system-running --wait", SETTLE_TIMEOUT, check=False)
+        state = done.out.strip()
+        if state != "running":
+            units = self.run("systemctl --failed --no-legend --plain", check=False).out.strip()
+            raise errors.LabError(f"{self.name} is {state}: {units}")
+        log.info("%s: running", self.name)
+
+    def kill(self) -> None:
+        """A power cut."""
+        log.info("%s: kill", self.name)
+        self._remove_power()
+
+    def poweroff(self) -> None:
+        log.info("%s: power off", self.name)
+        self._shut_down("poweroff")
+
+    def reboot(self) -> None:
+        log.info("%s: reboot", self.name)
+        self._shut_down("reboot")
+        self.start()
+
+    def _shut_down(self, verb: str) -> None:
+        # The connection may end before the answer comes.
+        self.run(["systemctl", "--no-block", verb], check=False)
+        try:
+            self.kernel.wait_gone()
+        finally:
+            self._remove_power()
+
+    def _remove_power(self) -> None:
+        self.kernel.kill()
+        self.connection.close()
+
+    def freeze(self) -> None:
+        log.info("%s: freeze", self.name)
+        self.kernel.freeze()
+
+    def thaw(self) -> None:
+        log.info("%s: thaw", self.name)
+        self.kernel.thaw()
+
+    # Networks
+
+    def cut(self, network: str) -> None:
+        log.info("%s: cut %s", self.name, network)
+        self.kernel.namespace.cut(self.spec, spec.network(network))
+
+    def restore(self, network: str) -> None:
+        log.info("%s: restore %s", self.name, network)
+        self.kernel.namespace.restore(self.spec, spec.network(network))
+
+    # Evidence
+
+    def collect(self, folder: Path) -> None:
+        """Write the console and, when the host answers, the journal of all its boots."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.kernel.console.exists():
+            (folder / f"{self.name}.console").write_bytes(self.kernel.console.read_bytes())
+        if self.is_on():
+            with contextlib.suppress(remote.CommandFailed):
+                journal = self.output("journalctl --no-pager -o short-precise", timeout=30)
+                (folder / f"{self.name}.journal").write_bytes(journal)

@@ -1,0 +1,79 @@
+"""What a KVM host has of iSCSI at one moment, as the host itself shows it."""
+
+import json
+from dataclasses import dataclass
+
+from tests.lab import machine
+
+# Runs on the host. Standard library and sysfs only: it must not depend on what it judges.
+_PROGRAM = r"""
+import glob, json, os
+def read(path):
+    try:
+        return open(path).read().strip()
+    except OSError:
+        return ""
+sessions, disks = {}, {}
+for path in glob.glob("/sys/class/iscsi_session/session*"):
+    name = os.path.basename(path)
+    sessions[name] = [read(path + "/targetname"), read(path + "/state")]
+    for block in glob.glob(os.path.realpath(path + "/device") + "/target*/*/block/*"):
+        disk = os.path.basename(block)
+        holders = sorted(os.listdir(block + "/holders"))
+        parts = sorted(p for p in os.listdir(block) if p.startswith(disk))
+        disks[disk] = {"session": name, "wwid": read(block + "/device/wwid"),
+                       "holders": holders, "partitions": parts}
+links = {link: os.path.basename(os.path.realpath(link))
+         for folder in ("by-id", "by-path", "by-uuid", "by-label")
+         for link in glob.glob("/dev/disk/%s/*" % folder)}
+records = [os.path.join(folder, file) for root in ("/etc/iscsi/nodes", "/var/lib/iscsi/nodes")
+           for folder, _, files in os.walk(root) for file in files]
+state = [os.path.join(folder, file) for root in ("/run/kvmlun", "/var/lib/kvmlun/owned")
+         for folder, _, files in os.walk(root) for file in files if file != "hook.sock"]
+print(json.dumps({"sessions": sessions, "disks": disks, "records": records, "state": state,
+                  "links": {link: disk for link, disk in links.items() if disk in disks}}))
+"""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """Sessions by name, disks by name, links to these disks, node records, kvmlun's own files."""
+
+    host: str
+    sessions: dict[str, tuple[str, str]]
+    disks: dict[str, dict[str, object]]
+    links: dict[str, str]
+    records: tuple[str, ...]
+    state: tuple[str, ...]
+
+    @property
+    def targets(self) -> list[str]:
+        return sorted(target for target, _ in self.sessions.values())
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.sessions or self.disks or self.records or self.state)
+
+    def rows(self) -> list[str]:
+        """Return one line for each thing that is there, for people."""
+        lines = [
+            f"{self.host}  {name}  {state}  {target}"
+            for name, (target, state) in self.sessions.items()
+        ]
+        lines += [
+            f"{self.host}  /dev/{name}  {disk['wwid']}" for name, disk in self.disks.items()
+        ]
+        lines += [f"{self.host}  node record  {path}" for path in self.records]
+        return lines or [f"{self.host}  no session, no device, no node record"]
+
+
+def observe(host: machine.Machine) -> HostState:
+    found = json.loads(host.run(["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM]).out)
+    return HostState(
+        host=host.name,
+        sessions={name: (target, state) for name, (target, state) in found["sessions"].items()},
+        disks=found["disks"],
+        links=found["links"],
+        records=tuple(found["records"]),
+        state=tuple(found["state"]),
+    )

@@ -1,0 +1,66 @@
+"""The Debian package under test, built from this checkout as a user would build it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.lab import errors, paths
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("kvmlun", "hooks", "udev", "systemd", "debian", "setup.cfg", "pyproject.toml", "README.md")
+# pyenv and the like must not become the package's interpreter.
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def build(version: str = "") -> Path:
+    """Return kvmlun's .deb, from the cache if no file that goes into it has changed.
+
+    A `version` other than the changelog's makes an upgrade. Unit tests run elsewhere.
+    """
+    made = paths.cache() / f"kvmlun-{_digest(version)}.deb"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=made.parent) as folder:
+            _build(Path(folder), version).rename(made)
+    return made
+
+
+def _files() -> list[Path]:
+    found = [path for part in PARTS for path in sorted((ROOT / part).rglob("*"))]
+    found += [ROOT / part for part in PARTS]
+    tree = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    built = ROOT / "debian/kvmlun"
+    return [path for path in tree if built not in path.parents]
+
+
+def _digest(version: str) -> str:
+    hashed = hashlib.sha256(version.encode())
+    for path in _files():
+        hashed.update(str(path.relative_to(ROOT)).encode())
+        hashed.update(hashlib.sha256(path.read_bytes()).digest())
+    return hashed.hexdigest()[:16]
+
+
+def _build(folder: Path, version: str) -> Path:
+    source = folder / "kvmlun"
+    for path in _files():
+        copy = source / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    if version:
+        changelog = source / "debian/changelog"
+        changelog.write_text(changelog.read_text().replace("0.1.0", version, 1))
+    done = subprocess.run(
+        ["dpkg-buildpackage", "-us", "-uc", "-b"],
+        cwd=source,
+        env={**os.environ, "PATH": PATH, "DEB_BUILD_OPTIONS": "nocheck"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise errors.LabError(f"the package does not build:\n{done.stdout}{done.stderr}")
+    (package,) = folder.glob("*.deb")
+    return package

@@ -1,0 +1,72 @@
+"""Who does the storage's part on the hosts: kvmlun, or the hook that people write themselves."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from tests.lab import machine, package, san
+
+HOOK = "/etc/libvirt/hooks/qemu.d/50-naive"
+GRACE_SECONDS = 3
+
+
+class Peer(Protocol):
+    """What a test needs of it. `know` tells a host of volumes, for VMs named like in `vm`."""
+
+    name: str
+
+    def install(self, host: machine.Machine) -> None: ...
+    def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None: ...
+    def forget(self, host: machine.Machine) -> None: ...
+
+
+class Kvmlun:
+    """kvmlun from its package. A host that is told nothing receives VMs all the same."""
+
+    name = "kvmlun"
+    settings = f"settings: {{grace: {GRACE_SECONDS}}}\n"
+
+    def install(self, host: machine.Machine) -> None:
+        host.install(package.build())
+        host.put(self.settings.encode(), "/etc/kvmlun/kvmlun.yaml")
+        host.run(["systemctl", "restart", "kvmlund"])
+
+    def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
+        entries = {
+            f"{vm}-{index}": {
+                "wwid": volume.wwid,
+                "target": volume.iqn,
+                "lun": volume.lun,
+                "portals": list(volume.portals),
+            }
+            for index, volume in enumerate(volumes)
+        }
+        # JSON is YAML, too.
+        text = json.dumps({"volumes": entries}, indent=1)
+        host.put(text.encode(), f"/etc/kvmlun/volumes.d/{vm}.yaml")
+        host.run(["systemctl", "reload", "kvmlund"])
+
+    def forget(self, host: machine.Machine) -> None:
+        host.run("rm -f /etc/kvmlun/volumes.d/*; systemctl restart kvmlund.socket kvmlund")
+
+
+class Naive:
+    """The naive hook. It has to be told of every VM on every host."""
+
+    name = "naive"
+
+    def install(self, host: machine.Machine) -> None:
+        host.put(b"", "/etc/naive-hook")
+        host.put(Path(__file__).parent / "naive-hook", HOOK, mode=0o755)
+        host.run(["systemctl", "reload", "libvirtd"])
+
+    def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
+        lines = "".join(f"{vm} {volume.iqn} {volume.portal}\n" for volume in volumes)
+        host.run("cat >>/etc/naive-hook", input=lines)
+
+    def forget(self, host: machine.Machine) -> None:
+        host.put(b"", "/etc/naive-hook")
+
+
+PEERS: dict[str, type[Kvmlun] | type[Naive]] = {"kvmlun": Kvmlun, "naive": Naive}

@@ -1,0 +1,91 @@
+"""A lab made ready for VMs: guests' files, the storage's peer, clean hosts between tests."""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent import futures
+
+from tests.lab import guest, lab, machine, observe, paths, peers, san, vm, wait
+
+log = logging.getLogger("kvmlun.lab")
+
+BASE = "iqn.2026-11.io.github.kvmlun.lab"
+CLEAN_SECONDS = 60
+
+
+class Stage:
+    """What a test plays on. `install` once for each lab, `clear` after each test."""
+
+    def __init__(self, up: lab.Lab, peer: peers.Peer) -> None:
+        self.lab = up
+        self.san = up.san
+        self.peer = peer
+        self.kvms = [host for host in up.machines if host.spec.role == "kvm"]
+
+    def install(self) -> None:
+        built = guest.build(paths.cache())
+
+        def install(host: machine.Machine) -> None:
+            log.info("%s: install %s", host.name, self.peer.name)
+            host.put(built.kernel, guest.KERNEL)
+            host.put(built.initrd, guest.INITRD)
+            host.run("install -d -m 777 /var/log/lab /run/lab")
+            self.peer.install(host)
+
+        self._on_each(install)
+
+    def volume(self, name: str, lun: int = 0, size: int = 64 << 20) -> san.Volume:
+        """Export a new LUN; `name` names its target."""
+        return self.san.create(f"{BASE}:{name}", lun, size)
+
+    def vm(
+        self,
+        name: str,
+        volumes: Sequence[san.Volume],
+        *,
+        by_path: bool = False,
+        extra: str = "",
+        known_on: Sequence[machine.Machine] | None = None,
+    ) -> vm.Vm:
+        """Define a VM on the first host.
+
+        By default the first host knows where its disks are; the naive hook is always told on all.
+        """
+        made = vm.Vm(name, volumes, self.kvms, by_path=by_path, extra=extra)
+        tell = self.kvms[:1] if known_on is None else list(known_on)
+        for host in self.kvms if self.peer.name == "naive" else tell:
+            self.peer.know(host, name, volumes)
+        made.define(self.kvms[0])
+        return made
+
+    def states(self) -> list[observe.HostState]:
+        return [observe.observe(host) for host in self.kvms]
+
+    def wait_clean(self, *hosts: machine.Machine) -> None:
+        """Wait until nothing of iSCSI is left on `hosts` (all by default)."""
+        for host in hosts or self.kvms:
+            what = f"{host.name} without session, device, node record or state"
+            wait.wait_for(what, lambda host=host: observe.observe(host).is_clean, CLEAN_SECONDS)
+
+    def clear(self) -> None:
+        """Remove what a test left, whatever it did, so that the next one starts from nothing."""
+
+        def clear(host: machine.Machine) -> None:
+            host.run(_CLEAR, timeout=120)
+            self.peer.forget(host)
+
+        self._on_each(clear)
+        self.san.clear()
+
+    def _on_each(self, call: Callable[[machine.Machine], None]) -> None:
+        with futures.ThreadPoolExecutor() as side_by_side:
+            list(side_by_side.map(call, self.kvms))
+
+
+_CLEAR = """
+for vm in $(virsh list --name); do virsh destroy "$vm"; done
+for vm in $(virsh list --all --name); do virsh undefine "$vm"; done
+test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m node --logoutall=all
+rm -rf /etc/iscsi/nodes/* /etc/iscsi/send_targets/* /run/kvmlun/leases/* /run/kvmlun/luns/*
+rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
+true
+"""

@@ -1,0 +1,80 @@
+"""What a host image is made of, as data."""
+
+import dataclasses
+
+from tests.lab import errors
+
+MIRROR = "http://deb.debian.org/debian"
+SECURITY = "http://deb.debian.org/debian-security"
+
+BASE = (
+    "apt ca-certificates dbus e2fsprogs fdisk gdisk iproute2 iputils-ping kmod less netbase"
+    " netcat-openbsd nftables openssh-client openssh-server procps psmisc socat strace systemd"
+    " systemd-sysv tcpdump udev"
+).split()
+KVM = (
+    "cryptsetup-bin libvirt-clients libvirt-daemon-system lsscsi lvm2 mdadm multipath-tools"
+    " open-iscsi polkitd python3 python3-dbus-next python3-jsonschema python3-libvirt"
+    " python3-pyudev python3-yaml qemu-system-x86 qemu-utils sg3-utils sg3-utils-udev"
+).split()
+SAN = ("python3-rtslib-fb", "targetcli-fb")
+# Not for the host, which runs on the user-mode kernel: to boot guests with.
+GUEST = ("linux-image-cloud-amd64",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    name: str
+    packages: tuple[str, ...] = (*BASE, *KVM, *SAN, *GUEST)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (
+            f"deb {MIRROR} {self.name} main",
+            f"deb {MIRROR} {self.name}-updates main",
+            f"deb {SECURITY} {self.name}-security main",
+        )
+
+
+SUITES = (Suite("bookworm"), Suite("trixie"))
+
+# Nothing in the lab waits for these; they would run at some moment of a test.
+MASKED = (
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty@tty1.service",
+    "logrotate.timer",
+)
+
+# Masked on the kernel command line, since one image serves both roles.
+MASKED_BY_ROLE = {
+    "kvm": ("rtslib-fb-targetctl.service", "targetclid.socket"),
+    "san": (
+        "iscsid.socket",
+        "libvirt-guests.service",
+        "libvirtd-admin.socket",
+        "libvirtd-ro.socket",
+        "libvirtd.service",
+        "libvirtd.socket",
+        "lvm2-monitor.service",
+        "multipathd.service",
+        "multipathd.socket",
+        "open-iscsi.service",
+        "targetclid.socket",
+        "virtlockd-admin.socket",
+        "virtlockd.socket",
+        "virtlogd-admin.socket",
+        "virtlogd.socket",
+    ),
+}
+
+
+def suite(name: str) -> Suite:
+    for known in SUITES:
+        if known.name == name:
+            return known
+    raise errors.LabError(f"no suite {name}: {', '.join(s.name for s in SUITES)}")

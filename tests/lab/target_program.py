@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+"""Runs on the SAN host: one change of the LIO configuration a call, JSON in and out.
+
+The configuration is saved after each change, and restored by the host's own unit at boot.
+"""
+
+import json
+import re
+import sys
+import uuid
+from pathlib import Path
+
+import rtslib_fb as lio
+
+FOLDER = Path("/var/target")
+TPG_ATTRIBUTES = {
+    "authentication": 0,
+    "cache_dynamic_acls": 1,
+    "demo_mode_write_protect": 0,
+    "generate_node_acls": 1,
+}
+
+
+def create(iqn, lun, size, portals, serial, path, attributes):
+    target = lio.Target(lio.FabricModule("iscsi"), iqn)
+    tpg = lio.TPG(target, 1)
+    for name, value in TPG_ATTRIBUTES.items():
+        tpg.set_attribute(name, value)
+    disk = make_disk(f"{iqn}-{lun}", size, serial, path, attributes)
+    try:
+        lio.LUN(tpg, lun, disk)
+    except Exception:
+        disk.delete()
+        raise
+    for portal in portals:
+        address, _, port = portal.rpartition(":")
+        lio.NetworkPortal(tpg, address, int(port))
+    tpg.enable = True
+    return describe(iqn, lun, portals, disk)
+
+
+def swap(iqn, lun, size, portals, serial, path, attributes):
+    tpg = find_tpg(iqn)
+    remove(find_lun(tpg, lun), keep_file=True)
+    disk = make_disk(f"{iqn}-{lun}", size, serial, path, attributes)
+    lio.LUN(tpg, lun, disk)
+    return describe(iqn, lun, portals, disk)
+
+
+def delete(iqn, lun):
+    tpg = find_tpg(iqn)
+    if lun is not None:
+        remove(find_lun(tpg, lun))
+        return
+    # A disabled group ends its sessions; a target with sessions cannot be deleted.
+    tpg.enable = False
+    for found in list(tpg.luns):
+        remove(found)
+    tpg.parent_target.delete()
+
+
+def clear():
+    for iqn in targets():
+        delete(iqn, None)
+    for file in FOLDER.glob("*.img"):
+        file.unlink()
+
+
+def targets():
+    return [target.wwn for target in lio.FabricModule("iscsi").targets]
+
+
+def sessions(iqn):
+    tpg = find_tpg(iqn)
+    found = [{"initiator": name, "address": ""} for name in dynamic_sessions(tpg)]
+    for acl in tpg.node_acls:
+        if acl.session:
+            addresses = [c["address"] for c in acl.session["connections"]]
+            found.append({"initiator": acl.node_wwn, "address": ",".join(addresses)})
+    return found
+
+
+def dynamic_sessions(tpg):
+    text = (Path(tpg.path) / "dynamic_sessions").read_text()
+    return [name for name in re.split(r"[\n\0]+", text) if name]
+
+
+def make_disk(name, size, serial, path, attributes):
+    serial = serial or str(uuid.uuid4())
+    # The name of a backstore is part of configfs paths; the file's must not be one in use.
+    name = f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)}-{uuid.uuid4().hex[:6]}"
+    FOLDER.mkdir(exist_ok=True)
+    path = path or str(FOLDER / f"{name}.img")
+    with open(path, "ab") as file:
+        if file.tell() < size:
+            file.truncate(size)
+    disk = lio.FileIOStorageObject(name, path, size, wwn=serial, write_back=False)
+    for attribute, value in {"emulate_tpu": 1, **attributes}.items():
+        disk.set_attribute(attribute, value)
+    return disk
+
+
+def describe(iqn, lun, portals, disk):
+    # As the kernel makes it: Linux-IO's company id and the serial's first 25 hex digits.
+    digits = re.sub(r"[^0-9a-f]", "", disk.wwn.lower())[:25]
+    return {
+        "iqn": iqn,
+        "lun": lun,
+        "portals": portals,
+        "wwid": f"naa.6001405{digits:0<25}",
+        "serial": disk.wwn,
+        "size": disk.size,
+        "path": disk.udev_path,
+    }
+
+
+def find_tpg(iqn):
+    target = lio.Target(lio.FabricModule("iscsi"), iqn, mode="lookup")
+    return lio.TPG(target, 1, mode="lookup")
+
+
+def find_lun(tpg, lun):
+    return lio.LUN(tpg, lun)
+
+
+def remove(lun, keep_file=False):
+    disk = lun.storage_object
+    path = Path(disk.udev_path)
+    lun.delete()
+    disk.delete()
+    if not keep_file and path.parent == FOLDER:
+        path.unlink(missing_ok=True)
+
+
+OPERATIONS = {f.__name__: f for f in (create, swap, delete, clear, targets, sessions)}
+READING = ("targets", "sessions")
+
+
+def main():
+    request = json.load(sys.stdin)
+    op = request.pop("op")
+    root = lio.RTSRoot()
+    answer = OPERATIONS[op](**request)
+    if op not in READING:
+        root.save_to_file()
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except lio.RTSLibError as e:
+        sys.exit(f"lab-target: {e}")

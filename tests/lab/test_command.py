@@ -1,0 +1,78 @@
+"""The kvmlun command on a real host: what it prints and with which exit code it ends."""
+
+import json
+
+import pytest
+
+from tests.lab import wait_for
+from tests.lab.stage import Stage
+
+
+@pytest.fixture
+def s(s: Stage) -> Stage:
+    if s.peer.name != "kvmlun":
+        pytest.skip("only kvmlun has a command")
+    return s
+
+
+def test_status_shows_a_running_vms_lun(s: Stage) -> None:
+    host, volume = s.kvms[0], s.volume("vm1")
+    vm = s.vm("vm1", [volume])
+    vm.start(host, writing=False)
+
+    def lun():
+        status = json.loads(host.run("kvmlun status --json").out)
+        return next((one for one in status["luns"] if one["state"] == "in-use"), None)
+
+    shown = wait_for("vm1's LUN in use", lun, 20)
+    assert shown["wwid"] == volume.wwid and shown["volume"] == "vm1-0"
+    assert shown["domains"] == ["vm1"] and shown["link"] == volume.by_id
+    assert shown["target"] == volume.iqn and shown["size"] == volume.size
+    table = host.run("kvmlun status").out
+    for text in (volume.wwid, "vm1-0", shown["device"], "LOGGED_IN", "in-use"):
+        assert text in table
+    vm.destroy(host)
+    s.wait_clean()
+    (idle,) = json.loads(host.run("kvmlun status --json").out)["luns"]
+    assert idle["state"] == "absent" and idle["sessions"] == []
+
+
+def test_a_printed_disk_starts_a_vm(s: Stage) -> None:
+    host, volume = s.kvms[0], s.volume("vm1")
+    vm = s.vm("vm1", [volume])
+    printed = host.run("kvmlun disk-xml vm1-0 --target vda").out
+    assert volume.by_id in printed
+    head, _, rest = vm.xml().partition("<disk ")
+    xml = head + printed + rest.partition("</disk>")[2]
+    host.run(["virsh", "define", "/dev/stdin"], input=xml)
+    vm.start(host)
+    vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+def test_volumes_and_exit_codes(s: Stage) -> None:
+    host, volume = s.kvms[0], s.volume("vm1")
+    s.vm("vm1", [volume])
+    assert volume.wwid in host.run("kvmlun volume list").out
+    assert json.loads(host.run("kvmlun volume show vm1-0 --json").out)["target"] == volume.iqn
+    assert host.run("kvmlun volume show nope", check=False).rc == 4
+    assert host.run("kvmlun disk-xml vm1-0 --target x", check=False).rc == 2
+    assert host.run("kvmlun bogus", check=False).rc == 2
+    host.run("systemctl mask --now --runtime kvmlund.socket kvmlund")
+    try:
+        down = host.run("kvmlun status", check=False)
+    finally:
+        host.run("systemctl unmask --runtime kvmlund.socket kvmlund; systemctl start kvmlund.socket kvmlund")
+    assert down.rc == 3 and len(down.err.splitlines()) == 1
+
+
+def test_a_bad_file_keeps_the_old_configuration(s: Stage) -> None:
+    host, volume = s.kvms[0], s.volume("vm1")
+    s.vm("vm1", [volume])
+    host.put(b"volumes:\n  x: {wwid: naa.1}\n", "/etc/kvmlun/volumes.d/z.yaml")
+    told = host.run("systemctl reload kvmlund", check=False)
+    assert told.rc != 0
+    assert "z.yaml:2" in host.run("kvmlun status").out
+    assert volume.wwid in host.run("kvmlun volume list").out
+    assert "x" not in json.loads(host.run("kvmlun volume list --json").out)

@@ -1,0 +1,114 @@
+"""A virtual machine of the lab: its definition, where it runs, what it wrote."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.lab import guest, machine, ring, san, wait
+
+BOOT_SECONDS = 120
+MIGRATE_SECONDS = 240
+RING = "/usr/local/lib/kvmlun-lab/ring.py"
+
+
+class Vm:
+    """A guest that writes its ring on every disk. `hosts` are all that it may run on."""
+
+    def __init__(
+        self,
+        name: str,
+        volumes: Sequence[san.Volume],
+        hosts: Sequence[machine.Machine],
+        *,
+        by_path: bool = False,
+        extra: str = "",
+    ) -> None:
+        self.name = name
+        self.uuid = str(uuid.uuid4())
+        self.volumes = list(volumes)
+        self.hosts = list(hosts)
+        self.links = [volume.by_path() if by_path else volume.by_id for volume in volumes]
+        self.targets = [f"vd{chr(ord('a') + index)}" for index in range(len(self.volumes))]
+        self._extra = extra
+        for host in hosts:
+            host.run(f"rm -f {guest.CONSOLE.format(name=name)}")
+
+    def xml(self, metadata: str = "") -> str:
+        disks = [
+            guest.Disk(link, target, extra=self._extra)
+            for link, target in zip(self.links, self.targets, strict=True)
+        ]
+        return guest.domain_xml(self.name, self.uuid, disks, metadata=metadata)
+
+    def define(self, host: machine.Machine) -> None:
+        host.run(["virsh", "define", "/dev/stdin"], input=self.xml())
+
+    def start(self, host: machine.Machine, writing: bool = True) -> None:
+        """Start it; raises CommandFailed with virsh's text. Waits until the guest has written."""
+        host.run(["virsh", "start", self.name], timeout=120)
+        if writing:
+            self.wait_writes(host)
+
+    def migrate(self, source: machine.Machine, destination: machine.Machine) -> None:
+        uri = f"qemu+ssh://{destination.name}/system"
+        options = "--live --persistent --undefinesource"
+        source.run(f"virsh migrate {options} {self.name} {uri}", timeout=MIGRATE_SECONDS)
+
+    def destroy(self, host: machine.Machine) -> None:
+        host.run(["virsh", "destroy", self.name])
+
+    def shutdown(self, host: machine.Machine) -> None:
+        host.run(["virsh", "shutdown", self.name])
+        wait.wait_for(f"{self.name} shut off", lambda: not self.is_running(host), BOOT_SECONDS)
+
+    def command(self, host: machine.Machine, command: str) -> None:
+        """Tell the guest poweroff, reboot, panic, stop or go."""
+        host.run(guest.command_argv(self.name, command))
+
+    def state(self, host: machine.Machine) -> str:
+        """Return libvirt's word for the state, "" where the host does not know the VM."""
+        return host.run(["virsh", "domstate", self.name], check=False).out.strip()
+
+    def is_running(self, host: machine.Machine) -> bool:
+        return self.state(host) not in ("", "shut off", "crashed")
+
+    def console(self, host: machine.Machine) -> str:
+        path = guest.CONSOLE.format(name=self.name)
+        return host.run(f"cat {path} 2>/dev/null || true").out
+
+    def reported(self, host: machine.Machine) -> int:
+        """Return how many blocks the guest has reported on this host's console."""
+        path = guest.CONSOLE.format(name=self.name)
+        return int(host.run(f"grep -c '^RING ' {path} 2>/dev/null || true").out.strip() or 0)
+
+    def wait_writes(self, host: machine.Machine, more: int = 20) -> None:
+        """Wait until the guest has written some more blocks here."""
+        start = self.reported(host)
+        what = f"{more} more blocks of {self.name} on {host.name}"
+        wait.wait_for(what, lambda: self.reported(host) >= start + more, BOOT_SECONDS)
+
+    def wait_console(self, host: machine.Machine, pattern: str, times: int = 1) -> None:
+        def seen() -> bool:
+            return len(re.findall(pattern, self.console(host), re.MULTILINE)) >= times
+
+        wait.wait_for(f"{pattern!r} on {self.name}'s console", seen, BOOT_SECONDS)
+
+    def check_data(self, storage: san.San) -> list[str]:
+        """Compare every LUN with what the guest reported; return one line for each disk.
+
+        Raises CommandFailed where a reported block is lost, torn or foreign, or none was reported.
+        """
+        storage.host.put(Path(ring.__file__), RING)
+        consoles = []
+        for host in self.hosts:
+            if text := self.console(host):
+                path = f"/tmp/{self.name}.{host.name}.console"
+                storage.host.put(text.encode(), path)
+                consoles.append(path)
+        return [
+            storage.host.run(
+                ["python3", "-I", "-S", RING, "--disk", target, volume.path, *consoles], timeout=120
+            ).out.strip()
+            for target, volume in zip(self.targets, self.volumes, strict=True)
+        ]

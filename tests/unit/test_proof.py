@@ -1,0 +1,66 @@
+"""The right disk: each way in which it is not."""
+
+import dataclasses
+
+import pytest
+
+from kvmlun import errors, proof
+
+from . import worlds
+from .worlds import BY_PATH, LUN, OTHER_WWID, TARGET, WWID
+
+FACTS = {"wwids": [str(WWID)], "size": LUN.size, "read_only": False, "claimed": False}
+DISK = worlds.disk()
+
+
+def test_the_pinned_disk():
+    assert proof.identity(WWID.link, LUN, FACTS, DISK) == WWID
+
+
+def test_any_of_the_devices_names_may_be_the_pinned_one():
+    facts = {**FACTS, "wwids": [str(OTHER_WWID), str(WWID)]}
+    assert proof.identity(WWID.link, LUN, facts, DISK) == WWID
+
+
+def test_another_disk_is_refused_and_named():
+    facts = {**FACTS, "wwids": [str(OTHER_WWID)]}
+    with pytest.raises(errors.Refused, match=f"not {WWID} but {OTHER_WWID}"):
+        proof.identity(BY_PATH, LUN, facts, DISK)
+
+
+def test_the_link_is_a_pin_as_well():
+    unpinned = dataclasses.replace(LUN, wwid=None)
+    with pytest.raises(errors.Refused):
+        proof.identity(OTHER_WWID.link, unpinned, FACTS, DISK)
+    assert proof.identity(BY_PATH, unpinned, FACTS, DISK) == WWID
+
+
+def test_no_identity_is_refused():
+    with pytest.raises(errors.Refused, match="no identity"):
+        proof.identity(BY_PATH, dataclasses.replace(LUN, wwid=None), {**FACTS, "wwids": []}, DISK)
+
+
+def test_one_identity_on_two_targets_is_refused():
+    twin = worlds.session(2, worlds.disk("sdb"), target=TARGET + ":twin")
+    with pytest.raises(errors.Refused, match="both have a LUN"):
+        proof.unique(BY_PATH, WWID, TARGET, [worlds.session(1, DISK), twin])
+    proof.unique(BY_PATH, WWID, TARGET, [worlds.session(1, DISK), worlds.session(3, DISK)])
+
+
+@pytest.mark.parametrize(
+    "change, read_only, text",
+    [
+        ({"size": LUN.size - 512}, False, "bytes"),
+        ({"size": 0}, False, "bytes"),
+        ({"read_only": True}, False, "write-protected"),
+        ({"claimed": True}, True, "itself uses"),
+    ],
+)
+def test_unusable_devices_are_refused(change, read_only, text):
+    with pytest.raises(errors.Refused, match=text):
+        proof.usable(BY_PATH, LUN, {**FACTS, **change}, read_only, DISK)
+
+
+def test_a_read_only_disk_may_be_write_protected_and_a_grown_one_larger():
+    facts = {**FACTS, "read_only": True, "size": LUN.size * 2}
+    proof.usable(BY_PATH, LUN, facts, True, DISK)

@@ -1,0 +1,128 @@
+"""Ledger, leases and marks: what survives a crash, and what a full disk prevents."""
+
+import pytest
+
+from kvmlun import errors, statefile
+from kvmlun.leases import Leases, Need
+from kvmlun.ledger import Ledger
+from kvmlun.lun import Portal
+from kvmlun.markers import Markers
+
+from . import worlds
+from .worlds import PORTAL, TARGET, UUID, WWID
+
+NEED = Need(TARGET, 0, str(WWID), False)
+ID_PATH = "ip-10.77.1.1:3260-iscsi-iqn.2026-11.com.example:vm1-lun-0"
+
+
+@pytest.fixture
+def full(tmp_path):
+    """A folder that can't be made, as on a full or read-only file system."""
+    (tmp_path / "file").write_text("")
+    return tmp_path / "file" / "folder"
+
+
+def test_an_intent_owns_the_session_before_its_id_is_known(tmp_path):
+    Ledger(tmp_path, "boot").intend(TARGET, PORTAL, record=True)
+    ledger = Ledger(tmp_path, "boot")
+    assert ledger.owns(worlds.session(4))
+    ledger.made(worlds.session(4))
+    assert Ledger(tmp_path, "boot").owns(worlds.session(4))
+    assert not Ledger(tmp_path, "boot").owns(worlds.session(5))
+
+
+def test_nobody_owns_other_sessions(tmp_path):
+    ledger = Ledger(tmp_path, "boot")
+    assert not ledger.owns(worlds.session())
+    ledger.intend(TARGET, PORTAL, record=True)
+    assert not ledger.owns(worlds.session(portal=Portal("10.77.2.1")))
+    assert not ledger.owns(worlds.session(portal=None))
+
+
+def test_after_a_reboot_only_the_node_record_is_ours(tmp_path):
+    Ledger(tmp_path, "before").intend(TARGET, PORTAL, record=True)
+    ledger = Ledger(tmp_path, "after")
+    assert not ledger.owns(worlds.session())
+    assert [entry.record for entry in ledger.entries] == [True]
+
+
+def test_what_is_forgotten_stays_forgotten(tmp_path):
+    ledger = Ledger(tmp_path, "boot")
+    ledger.intend(TARGET, PORTAL, record=True)
+    ledger.forget(ledger.entries[0])
+    assert Ledger(tmp_path, "boot").entries == ()
+
+
+def test_an_intent_that_cannot_be_written_is_an_error(full):
+    ledger = Ledger(full, "boot")
+    with pytest.raises(errors.Storage, match="nothing was done"):
+        ledger.intend(TARGET, PORTAL, record=True)
+    assert ledger.entries == ()
+
+
+def test_a_torn_file_is_left_and_the_others_count(tmp_path, caplog):
+    Ledger(tmp_path, "boot").intend(TARGET, PORTAL, record=True)
+    (tmp_path / "torn.json").write_text('{"target": ')
+    assert len(Ledger(tmp_path, "boot").entries) == 1
+    assert "torn.json" in caplog.text
+
+
+def test_an_interrupted_write_leaves_the_old_value(tmp_path):
+    path = tmp_path / "a.json"
+    statefile.write(path, {"old": 1})
+    (tmp_path / ".a.json.new").write_text('{"ne')
+    assert list(statefile.read_all(tmp_path)) == [(path, {"old": 1})]
+
+
+def test_a_lease_survives_the_daemon_and_is_settled_then(tmp_path):
+    Leases(tmp_path).take(UUID, "vm1", [NEED], began=5.0)
+    (lease,) = Leases(tmp_path).all
+    assert lease.needs == (NEED,) and lease.began == 5.0 and lease.settled is not None
+
+
+def test_a_release_older_than_the_lease_is_ignored(tmp_path):
+    leases = Leases(tmp_path)
+    leases.take(UUID, "vm1", [NEED], began=5.0)
+    leases.drop(UUID, asked=4.0)
+    assert leases.get(UUID)
+    leases.drop(UUID, asked=6.0)
+    assert not leases.get(UUID) and not Leases(tmp_path).all
+
+
+def test_only_its_own_hook_settles_a_lease(tmp_path):
+    leases = Leases(tmp_path)
+    leases.take(UUID, "vm1", [NEED], began=5.0)
+    leases.settle(UUID, began=4.0)
+    assert leases.get(UUID).settled is None
+    leases.settle(UUID, began=5.0)
+    assert leases.get(UUID).settled is not None
+
+
+def test_a_lease_learns_an_identity(tmp_path):
+    unknown = Need(TARGET, 0, "", False)
+    leases = Leases(tmp_path)
+    leases.take(UUID, "vm1", [unknown], began=5.0)
+    leases.learn(UUID, unknown, WWID)
+    assert Leases(tmp_path).get(UUID).needs == (NEED,)
+
+
+def test_needs_are_compared_by_identity_then_by_address():
+    elsewhere = Need(TARGET, 7, str(WWID), False)
+    assert NEED.same(elsewhere)
+    assert not NEED.same(Need(TARGET, 0, str(worlds.OTHER_WWID), False))
+    assert NEED.same(Need(TARGET, 0, "", False))
+    assert not elsewhere.same(Need(TARGET, 0, "", False))
+
+
+def test_marks_are_files_named_like_the_id_path(tmp_path):
+    markers = Markers(tmp_path)
+    markers.put(ID_PATH, scanned=True)
+    assert (tmp_path / ID_PATH).exists()
+    assert ID_PATH in Markers(tmp_path) and Markers(tmp_path).scanned(ID_PATH)
+    markers.drop(ID_PATH)
+    assert not (tmp_path / ID_PATH).exists() and not Markers(tmp_path).all
+
+
+def test_a_mark_that_cannot_be_written_is_an_error(full):
+    with pytest.raises(errors.Storage):
+        Markers(full).put(ID_PATH, scanned=True)
