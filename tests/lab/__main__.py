@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab import commands, errors, images, lab, preflight, spec
+from tests.lab import campaign, commands, demo, errors, images, lab, preflight, spec
 
 log = logging.getLogger("kvmlun.lab")
 
@@ -19,7 +19,9 @@ class Progress(logging.Formatter):
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.lab", description="Real hosts and a SAN, as processes")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m tests.lab", description="Real hosts and a SAN, as processes"
+    )
     parser.add_argument("--lab", default="kvmlun", metavar="NAME")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("setup", help="install the Debian packages that the lab needs")
@@ -32,6 +34,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME[=SUITE]",
         help="default: %s" % " ".join(host.name for host in spec.DEFAULT_HOSTS),
     )
+    verbs.add_parser("demo", help="show kvmlun's main job, step by step")
+    verbs.add_parser("campaign", help="all rows, longer, for kvmlun and for the naive hook")
     verbs.add_parser("status", help="say what is up")
     ssh = verbs.add_parser("ssh", help="a shell or a command on a host")
     ssh.add_argument("host")
@@ -48,12 +52,16 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def act(args: argparse.Namespace) -> None:
+def act(args: argparse.Namespace) -> int:
     if args.verb == "setup":
         preflight.setup()
-        return
+        return 0
     preflight.check()
     match args.verb:
+        case "demo":
+            return demo.main(args.lab)
+        case "campaign":
+            return campaign.main(args.lab)
         case "up":
             lab.Lab(args.lab, args.hosts).up()
         case "down":
@@ -69,6 +77,7 @@ def act(args: argparse.Namespace) -> None:
             getattr(lab.Lab.attach(args.lab)[args.host], args.verb)(args.network)
         case power:
             getattr(lab.Lab.attach(args.lab)[args.host], power)()
+    return 0
 
 
 def status(running: lab.Lab) -> None:
@@ -94,14 +103,13 @@ def main(words: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        act(arguments(words))
+        return act(arguments(words))
     except errors.LabError as e:
         print(f"tests.lab: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("tests.lab: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """One lab for all lab tests; each test starts on clean hosts and leaves evidence if it fails."""
 
+import json
 import logging
 import os
 import re
@@ -16,12 +17,25 @@ EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--peer", choices=sorted(peers.PEERS), default="kvmlun")
     parser.addoption("--lab", default="kvmlun", help="name of the lab; a running one is used")
+    parser.addoption("--results", type=Path, help="add a line for each row; skip rows it has")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    done = {row["row"] for row in results(config)}
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.lab)
+        if row_name(item) in done:
+            item.add_marker(pytest.mark.skip(reason="its result is there already"))
+
+
+def results(config: pytest.Config) -> list[dict[str, str]]:
+    file = config.getoption("--results")
+    return [json.loads(line) for line in file.open()] if file and file.exists() else []
+
+
+def row_name(item: pytest.Item) -> str:
+    return f"{item.path.stem.removeprefix('test_')}: {item.name.removeprefix('test_')}"
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -30,6 +44,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()
     if report.failed:
         item.stash[FAILED] = True
+    file = item.config.getoption("--results")
+    if file and (report.when == "call" or report.outcome == "failed"):
+        line = {"row": row_name(item), "outcome": report.outcome, "seconds": report.duration}
+        with file.open("a") as out:
+            out.write(json.dumps(line) + "\n")
 
 
 FAILED = pytest.StashKey[bool]()

@@ -1,5 +1,3 @@
-# SPDX-FileCopyrightText: the kvmlun authors
-# SPDX-License-Identifier: GPL-2.0-or-later
 """The lab's guest: Debian's cloud kernel, a few modules, busybox and guest/writer.c."""
 
 import hashlib
@@ -167,9 +165,9 @@ def command_argv(name: str, command: str) -> list[str]:
 
 def _run(*argv: str | Path, cwd: Path | None = None) -> str:
     env = {**os.environ, "LC_ALL": "C"}
-    return subprocess.run(
-        argv, cwd=cwd, env=env, check=True, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-    ).stdout
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    run = subprocess.run(argv, cwd=cwd, env=env, check=True, text=True, stdin=null, stdout=pipe)
+    return run.stdout
 
 
 def _candidates() -> list[str]:
@@ -206,7 +204,8 @@ def _unpacked(cache: Path, package: str) -> Path:
     final = cache / package.replace("=", "_").replace(":", "%3a")
     if not final.exists():
         with tempfile.TemporaryDirectory(dir=cache) as tmp:
-            _run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", package, cwd=Path(tmp))
+            apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root"]
+            _run(*apt, "download", package, cwd=Path(tmp))
             (deb,) = Path(tmp).glob("*.deb")
             _run("dpkg-deb", "-x", deb, Path(tmp, "tree"))
             _publish(Path(tmp, "tree"), final)
@@ -218,7 +217,7 @@ def _write_kernel(kernel: Path, lz4: Path, to: Path) -> None:
     (image,) = (kernel / "boot").glob("vmlinuz-*")
     data = image.read_bytes()
     setup_sectors = data[0x1F1]
-    offset, length = struct.unpack_from("<II", data, 0x248)  # boot protocol: payload_offset, _length
+    offset, length = struct.unpack_from("<II", data, 0x248)  # payload_offset, payload_length
     start = (setup_sectors + 1) * 512 + offset
     packed = to.with_suffix(".lz4")
     packed.write_bytes(data[start : start + length - 4])  # the payload ends with its unpacked size

@@ -17,6 +17,7 @@ class Peer(Protocol):
     name: str
 
     def install(self, host: machine.Machine) -> None: ...
+    def remove(self, host: machine.Machine) -> None: ...
     def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None: ...
     def forget(self, host: machine.Machine) -> None: ...
 
@@ -28,9 +29,13 @@ class Kvmlun:
     settings = f"settings: {{grace: {GRACE_SECONDS}}}\n"
 
     def install(self, host: machine.Machine) -> None:
+        host.run(["rm", "-f", HOOK])
         host.install(package.build())
         host.put(self.settings.encode(), "/etc/kvmlun/kvmlun.yaml")
         host.run(["systemctl", "restart", "kvmlund"])
+
+    def remove(self, host: machine.Machine) -> None:
+        host.run("apt-get purge -y kvmlun; rm -rf /etc/kvmlun", timeout=180)
 
     def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
         entries = {
@@ -48,7 +53,10 @@ class Kvmlun:
         host.run(["systemctl", "reload", "kvmlund"])
 
     def forget(self, host: machine.Machine) -> None:
-        host.run("rm -f /etc/kvmlun/volumes.d/*; systemctl restart kvmlund.socket kvmlund")
+        host.run(
+            "rm -f /etc/kvmlun/volumes.d/*; "
+            "test ! -e /usr/sbin/kvmlund || systemctl restart kvmlund.socket kvmlund"
+        )
 
 
 class Naive:
@@ -57,9 +65,13 @@ class Naive:
     name = "naive"
 
     def install(self, host: machine.Machine) -> None:
+        Kvmlun().remove(host)
         host.put(b"", "/etc/naive-hook")
         host.put(Path(__file__).parent / "naive-hook", HOOK, mode=0o755)
         host.run(["systemctl", "reload", "libvirtd"])
+
+    def remove(self, host: machine.Machine) -> None:
+        host.run(["rm", "-f", HOOK])
 
     def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
         lines = "".join(f"{vm} {volume.iqn} {volume.portal}\n" for volume in volumes)

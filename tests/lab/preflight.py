@@ -4,7 +4,8 @@ from pathlib import Path
 
 from tests.lab import commands, errors
 
-# Package and a file only it brings; the last three are for the guest image.
+_PYTHON = "/usr/lib/python3/dist-packages"
+# Package and a file only it brings: for the hosts, the guest, the package under test, its unit tests.
 NEEDED = (
     ("user-mode-linux", "/usr/bin/linux.uml"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
@@ -18,6 +19,17 @@ NEEDED = (
     ("cpio", "/usr/bin/cpio"),
     ("gcc", "/usr/bin/gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
+    ("build-essential", "/usr/share/doc/build-essential"),
+    ("debhelper", "/usr/bin/dh"),
+    ("dh-python", "/usr/bin/pybuild"),
+    ("pybuild-plugin-pyproject", "/usr/share/doc/pybuild-plugin-pyproject"),
+    ("python3-all", "/usr/share/doc/python3-all"),
+    ("python3-setuptools", f"{_PYTHON}/setuptools"),
+    ("python3-dbus-next", f"{_PYTHON}/dbus_next"),
+    ("python3-libvirt", f"{_PYTHON}/libvirt.py"),
+    ("python3-pyudev", f"{_PYTHON}/pyudev"),
+    ("python3-yaml", f"{_PYTHON}/yaml"),
+    ("python3-pytest", f"{_PYTHON}/pytest"),
 )
 
 

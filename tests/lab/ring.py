@@ -1,5 +1,3 @@
-# SPDX-FileCopyrightText: the kvmlun authors
-# SPDX-License-Identifier: GPL-2.0-or-later
 """Proves from a guest's consoles and its LUN that no reported block was lost, torn or foreign.
 
 Runs on the SAN host too, alone: python3 -I -S ring.py [--disk vda] IMAGE CONSOLE... (exit 0 or 1).
@@ -244,8 +242,8 @@ def _sector_seq(sector: bytes) -> int:
 
 
 def _mixture(sectors: list[int]) -> str:
-    counts = {seq: sectors.count(seq) for seq in sorted(set(sectors))}
-    return ", ".join(f"{n} sectors of {f'seq {seq}' if seq else 'nothing'}" for seq, n in counts.items())
+    names = {seq: f"seq {seq}" if seq else "nothing" for seq in sorted(set(sectors))}
+    return ", ".join(f"{sectors.count(seq)} sectors of {name}" for seq, name in names.items())
 
 
 def _text(padded: bytes) -> str:
@@ -307,11 +305,11 @@ def _check_slot(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check a guest's ring on its LUN against its consoles")
+    parser = argparse.ArgumentParser(description="Check a guest's LUN against its consoles")
     parser.add_argument("--disk", default="vda", help="the guest's name of the disk")
     parser.add_argument("--min-reports", type=int, default=1, metavar="N")
     parser.add_argument("--allow-errors", action="store_true", help="the test made I/O fail")
-    parser.add_argument("--lost-console", action="store_true", help="a killed host took one with it")
+    parser.add_argument("--lost-console", action="store_true", help="a host took one with it")
     parser.add_argument("image", type=Path)
     parser.add_argument("console", type=Path, nargs="+")
     args = parser.parse_args()

@@ -21,17 +21,23 @@ class Stage:
         self.peer = peer
         self.kvms = [host for host in up.machines if host.spec.role == "kvm"]
 
-    def install(self) -> None:
+    def install(
+        self, *hosts: machine.Machine, bare: Sequence[machine.Machine] = ()
+    ) -> None:
+        """Make `hosts` (all by default) ready for VMs; those in `bare` without the peer."""
         built = guest.build(paths.cache())
 
         def install(host: machine.Machine) -> None:
-            log.info("%s: install %s", host.name, self.peer.name)
             host.put(built.kernel, guest.KERNEL)
             host.put(built.initrd, guest.INITRD)
             host.run("install -d -m 777 /var/log/lab /run/lab")
-            self.peer.install(host)
+            if host in bare:
+                self.peer.remove(host)
+            else:
+                log.info("%s: install %s", host.name, self.peer.name)
+                self.peer.install(host)
 
-        self._on_each(install)
+        self._on_each(install, [*(hosts or self.kvms), *bare])
 
     def volume(self, name: str, lun: int = 0, size: int = 64 << 20) -> san.Volume:
         """Export a new LUN; `name` names its target."""
@@ -73,12 +79,13 @@ class Stage:
             host.run(_CLEAR, timeout=120)
             self.peer.forget(host)
 
-        self._on_each(clear)
+        self._on_each(clear, self.kvms)
         self.san.clear()
 
-    def _on_each(self, call: Callable[[machine.Machine], None]) -> None:
+    @staticmethod
+    def _on_each(call: Callable[[machine.Machine], None], hosts: Sequence[machine.Machine]) -> None:
         with futures.ThreadPoolExecutor() as side_by_side:
-            list(side_by_side.map(call, self.kvms))
+            list(side_by_side.map(call, hosts))
 
 
 _CLEAR = """

@@ -45,7 +45,9 @@ def test_with_a_local_disk_by_id(host: machine.Machine) -> None:
         (link,) = wait_for("the local disk's link", lambda: host.run(links).out.split(), 30)
         starts(host, [guest.Disk(link)])
     finally:
-        host.run("modprobe -r scsi_debug")
+        # udev may still look at the disk that QEMU has just closed.
+        gone = ["modprobe", "-r", "scsi_debug"]
+        wait_for("the local disk to go", lambda: host.run(gone, check=False).rc == 0, 30)
 
 
 def test_one_of_ours_is_refused_with_one_line(s: Stage) -> None:

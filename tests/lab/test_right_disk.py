@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import CommandFailed
+from tests.lab import CommandFailed, wait_for
 from tests.lab.stage import Stage
 
 
@@ -46,11 +46,11 @@ def test_a_session_made_by_hand_is_borrowed(s: Stage) -> None:
     before = s.states()[0]
     vm.start(host)
     vm.destroy(host)
-    # A second VM comes and goes as well, which proves that kvmlun had its time to log out.
+    # A second VM's own session comes and goes, so there was time to log out of the first.
     other = s.vm("vm2", [s.volume("vm2")])
-    other.start(host)
+    other.start(host, writing=False)
     other.destroy(host)
-    s.wait_clean(s.kvms[1])
+    wait_for("vm2's session to end", lambda: other.volumes[0].iqn not in s.states()[0].targets, 60)
     after = s.states()[0]
     assert after.sessions == before.sessions and after.records == before.records
     vm.check_data(s.san)

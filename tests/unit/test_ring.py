@@ -1,29 +1,16 @@
-# SPDX-FileCopyrightText: the kvmlun authors
-# SPDX-License-Identifier: GPL-2.0-or-later
 """The ring's checker, with blocks of the real writer: it must be able to fail."""
 
-import importlib.util
 import subprocess
 import sys
 import zlib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-LAB = Path(__file__).parents[1] / "lab"
+from tests.lab import ring
+
+LAB = Path(ring.__file__).parent
 SLOTS = 8
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, LAB / f"{name}.py")
-    assert spec and spec.loader
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ring = _load("ring")
 BLOCK = ring.BLOCK
 
 
@@ -101,7 +88,8 @@ def test_torn_block(lun: Lun, sector: int):
     lun.write(8)
     lun.put(3 * BLOCK + sector * 512, older[sector * 512 : (sector + 1) * 512])
     line = violation(lun.check())
-    assert line.startswith("slot 3, which was to be written next: seq 11 was reported, there is a torn block")
+    assert line.startswith("slot 3, which was to be written next: seq 11 was reported")
+    assert "there is a torn block" in line
     assert "127 sectors of seq 11" in line
 
 
@@ -144,7 +132,8 @@ def test_empty_disk(lun: Lun):
     report = lun.check()
     assert len(report.violations) == SLOTS
     assert report.violations[0] == "slot 0: seq 16 was reported, there is nothing"
-    assert str(report).startswith("ring vda BAD (8): 20 reports in 1 boots") and "and 3 more" in str(report)
+    assert str(report).startswith("ring vda BAD (8): 20 reports in 1 boots")
+    assert str(report).endswith("and 3 more")
 
 
 def test_truncated_image(lun: Lun):
@@ -247,8 +236,9 @@ def test_migrated_guest(lun: Lun):
 
 def test_guest_on_two_hosts(lun: Lun):
     text = lun.write(20)
-    both = text[text.index("RING vda seq=18") :]
-    assert violation(ring.check([text, both], lun.path)) == "3 blocks reported on two hosts, 18 first"
+    other = text[text.index("RING vda seq=18") :]
+    report = ring.check([text, other], lun.path)
+    assert violation(report) == "3 blocks reported on two hosts, 18 first"
 
 
 def test_boot_that_no_console_knows(lun: Lun):
@@ -264,7 +254,8 @@ def test_half_lines(lun: Lun):
     assert lun.check().last_reported == 5
     lun.console += "0 slot=1\r\nRING vda seq=8\r\nRING vdaGUEST-UP boot=x\r\nRING vda seq=9 slot=1"
     report = lun.check()
-    assert report.ok and report.last_reported == 5
+    assert report.ok, str(report)
+    assert report.last_reported == 5
 
 
 def test_command(lun: Lun, tmp_path: Path):

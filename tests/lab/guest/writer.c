@@ -1,5 +1,3 @@
-// SPDX-FileCopyrightText: the kvmlun authors
-// SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Writes a ring of 64 KiB blocks on each disk for ever; tests/lab/ring.py checks what it left.
  * A block is reported on stdout only after fdatasync returned, one write(2) a line:

@@ -1,0 +1,165 @@
+"""The hook: which calls reach the daemon, and what its answer becomes."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from kvmlun import hook, hookproto
+from kvmlun.domxml import Disk, Domain
+from kvmlun.ours import concerns
+
+from .worlds import BY_PATH, LUN, OTHER_WWID, UUID, WWID
+
+FAST = Path(__file__).resolve().parents[2] / "hooks/qemu"
+
+
+def xml(link, uuid=UUID):
+    disk = f"<disk type='block'><source dev='{link}'/><target dev='vda'/></disk>" if link else ""
+    return f"<domain><name>vm1</name><uuid>{uuid}</uuid><devices>{disk}</devices></domain>".encode()
+
+
+class Daemon:
+    """A socket that answers like kvmlund, once, and keeps what it was sent."""
+
+    def __init__(self, path, reply):
+        self.received = b""
+        self._reply = reply
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        connection, _ = self._socket.accept()
+        with connection:
+            self.received = b"".join(iter(lambda: connection.recv(65536), b""))
+            try:
+                connection.sendall(self._reply)
+            except OSError:
+                pass
+
+    def header(self):
+        self._thread.join(5)
+        (length,) = struct.unpack(">I", self.received[:4])
+        return hookproto.Header.parse(self.received[4 : 4 + length]), self.received[4 + length :]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Have the hook use sockets and files below a temporary folder."""
+    path = tmp_path / "s"
+    monkeypatch.setattr(hookproto, "SOCKET", str(path))
+    for function in (hookproto.ask, hookproto.tell):
+        monkeypatch.setattr(function, "__defaults__", (str(path),))
+    monkeypatch.setattr(hook, "WWIDS", tmp_path / "wwids")
+    monkeypatch.setattr(hook, "BYPASS", tmp_path / "bypass")
+    return tmp_path
+
+
+def call(operation, link=WWID.link):
+    return hook.main(["vm1", operation, "begin", "-"], xml(link))
+
+
+@pytest.mark.parametrize("operation", ["prepare", "start", "migrate", "restore"])
+def test_an_asked_operation_gets_argv_and_xml_through(place, operation):
+    (place / "wwids").write_text(f"{WWID}\n")
+    daemon = Daemon(place / "s", b'{"v": 1, "ok": true, "line": ""}')
+    assert call(operation) == 0
+    header, sent = daemon.header()
+    assert (header.op, header.name, header.extra) == (operation, "vm1", "-")
+    assert sent == xml(WWID.link) and header.boottime > 0
+
+
+def test_a_refusal_is_one_line(place, capsys):
+    (place / "wwids").write_text(f"{WWID}\n")
+    Daemon(place / "s", json.dumps({"v": 1, "ok": False, "line": "two\nlines"}).encode())
+    assert call("prepare") == 1
+    assert capsys.readouterr().err == "kvmlun: two lines\n"
+
+
+@pytest.mark.parametrize("reply", [b"", b"[]", b"{}", b'{"ok": "yes"}', b"\xff"])
+def test_a_broken_answer_refuses(place, reply, capsys):
+    (place / "wwids").write_text(f"{WWID}\n")
+    Daemon(place / "s", reply)
+    assert call("prepare") == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_without_a_daemon_a_lun_is_refused_and_the_remedy_named(place, capsys):
+    (place / "wwids").write_text(f"{WWID}\n")
+    assert call("prepare") == 1
+    assert "systemctl start kvmlund" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("operation", ["started", "reconnect", "stopped", "release"])
+def test_what_must_not_fail_does_not(place, operation):
+    assert call(operation) == 0
+
+
+def test_a_release_is_told_without_waiting(place):
+    daemon = Daemon(place / "s", b"")
+    assert call("release") == 0
+    assert daemon.header()[0].op == "release"
+
+
+def test_unknown_operations_are_none_of_our_business(place):
+    assert call("attach") == 0
+
+
+def test_a_missing_link_that_nobody_knows_needs_no_daemon(place):
+    (place / "wwids").write_text(f"{OTHER_WWID}\n")
+    assert call("prepare") == 0
+
+
+def test_a_missing_link_is_refused_where_even_the_catalog_is_missing(place):
+    assert call("prepare") == 1
+
+
+def test_break_glass(place, monkeypatch):
+    logged = []
+    monkeypatch.setattr(hook.syslog, "syslog", lambda _level, text: logged.append(text))
+    (place / "wwids").write_text(f"{WWID}\n")
+    (place / "bypass").mkdir()
+    (place / "bypass" / UUID).touch()
+    assert call("prepare") == 0
+    assert "WITHOUT" in logged[0]
+
+
+def test_metadata_makes_a_link_ours():
+    disks = (Disk("vda", (WWID.link,), False, False),)
+    assert concerns(Domain(UUID, "vm1", disks, (LUN,), True), frozenset())
+    assert concerns(Domain(UUID, "vm1", disks, (), False), frozenset()) is False
+    assert concerns(Domain(UUID, "vm1", disks, (), False), None) is None
+
+
+def test_a_by_path_link_is_ours_by_its_name():
+    disks = (Disk("vda", (BY_PATH,), False, False),)
+    assert concerns(Domain(UUID, "vm1", disks, (), False), frozenset())
+
+
+def test_the_fast_path_prints_nothing_and_imports_no_module_of_ours(tmp_path):
+    """It must work where the package is broken: here there is no package at all."""
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+    done = subprocess.run(
+        ["/usr/bin/env", "-i", "python3", "-I", "-S", FAST, "vm1", "prepare", "begin", "-"],
+        input=xml("/dev/vg/lv"), capture_output=True, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(
+    "change", [{"v": 7}, {"op": 1}, {"deadline": "x"}, {"boottime": None}]
+)
+def test_a_malformed_header_is_refused(change):
+    good = {"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "x",
+            "boottime": 1.0, "deadline": 45.0}  # fmt: skip
+    hookproto.Header.parse(json.dumps(good).encode())
+    with pytest.raises(ValueError):
+        hookproto.Header.parse(json.dumps({**good, **change}).encode())

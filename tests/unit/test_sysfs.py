@@ -1,0 +1,62 @@
+"""Sessions and disks in a sysfs tree like the one that Linux 6.1 showed in the lab."""
+
+from kvmlun import sysfs
+from kvmlun.lun import Portal
+
+from .worlds import TARGET, WWID
+
+
+def tree(root, sid=3, host=2, state="LOGGED_IN"):
+    """Build one session with one partitioned disk; return the session's device folder."""
+    device = root / f"devices/platform/host{host}/session{sid}"
+    files = {
+        f"iscsi_session/session{sid}/targetname": TARGET,
+        f"iscsi_session/session{sid}/state": state,
+        f"connection{sid}:0/iscsi_connection/connection{sid}:0/persistent_address": "10.77.1.1",
+        f"connection{sid}:0/iscsi_connection/connection{sid}:0/persistent_port": "3260",
+        f"target{host}:0:0/{host}:0:0:0/state": "running",
+        f"target{host}:0:0/{host}:0:0:0/wwid": str(WWID),
+        f"target{host}:0:0/{host}:0:0:0/block/sda/dev": "8:0",
+        f"target{host}:0:0/{host}:0:0:0/block/sda/size": "131072",
+        f"target{host}:0:0/{host}:0:0:0/block/sda/ro": "0",
+        f"target{host}:0:0/{host}:0:0:0/block/sda/sda1/partition": "1",
+    }
+    for name, text in files.items():
+        (device / name).parent.mkdir(parents=True, exist_ok=True)
+        (device / name).write_text(text + "\n")
+    (device / f"target{host}:0:0/{host}:0:0:0/block/sda/holders/dm-0").mkdir(parents=True)
+    (device / f"iscsi_session/session{sid}/device").symlink_to(device)
+    links = root / "class/iscsi_session"
+    links.mkdir(parents=True, exist_ok=True)
+    (links / f"session{sid}").symlink_to(device / f"iscsi_session/session{sid}")
+    return device
+
+
+def test_a_session_with_its_disk(tmp_path):
+    tree(tmp_path)
+    (session,) = sysfs.sessions(tmp_path)
+    assert (session.sid, session.target, session.host, session.up) == (3, TARGET, 2, True)
+    assert session.portal == Portal("10.77.1.1")
+    (disk,) = session.disks
+    assert (disk.node, disk.number, disk.size, disk.lun) == ("/dev/sda", "8:0", 64 << 20, 0)
+    assert disk.holders == ("dm-0",) and disk.partitions == ("sda1",) and disk.wwid == str(WWID)
+    assert session.id_path(disk) == f"ip-10.77.1.1:3260-iscsi-{TARGET}-lun-0"
+    assert sysfs.session(3, tmp_path) == session
+
+
+def test_what_vanishes_meanwhile_is_left_out(tmp_path):
+    device = tree(tmp_path)
+    (device / "target2:0:0/2:0:0:0/block/sda/dev").unlink()
+    (session,) = sysfs.sessions(tmp_path)
+    assert session.disks == ()
+    (device / "iscsi_session/session3/targetname").unlink()
+    assert sysfs.sessions(tmp_path) == () and sysfs.session(3, tmp_path) is None
+
+
+def test_a_session_that_dropped_is_not_up(tmp_path):
+    tree(tmp_path, state="FAILED")
+    assert not sysfs.sessions(tmp_path)[0].up
+
+
+def test_no_iscsi_at_all(tmp_path):
+    assert sysfs.sessions(tmp_path) == ()
