@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from . import errors, iscsi, lun, nodedb, proof, sysfs
@@ -32,12 +34,14 @@ class Request:
     link: str
     read_only: bool
     shareable: bool
+    domain: str  # UUID of who asks
 
 
 class Attacher:
-    """Brings LUNs to this host. It takes nothing away but a stale disk that nobody uses.
+    """Brings LUNs to this host. All methods raise errors.Error.
 
-    `unused` tells whether nobody needs a disk. All methods raise errors.Error.
+    `purge` removes a stale disk that nobody but the asking domain needs, and
+    tells whether it did.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Attacher:
         workers: Workers,
         udev: Udev,
         changes: Changes,
-        unused: Callable[[Session, Disk], bool],
+        purge: Callable[[Request, Session, Disk, Deadline], Awaitable[bool]],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -56,13 +60,22 @@ class Attacher:
         self._workers = workers
         self._udev = udev
         self._changes = changes
-        self._unused = unused
+        self._purge = purge
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
 
-    def lock(self, target: str) -> asyncio.Lock:
-        """The lock that login and logout of `target` share."""
-        return self._locks.setdefault(target, asyncio.Lock())
+    @contextlib.asynccontextmanager
+    async def lock(self, target: str, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold the lock that login and logout of `target` share; raises errors.Timeout."""
+        lock = self._locks.setdefault(target, asyncio.Lock())
+        try:
+            await asyncio.wait_for(lock.acquire(), deadline.left)
+        except TimeoutError:
+            raise errors.Timeout(f"another login or logout of {target} took too long") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def logging_in(self) -> frozenset[str]:
@@ -71,17 +84,15 @@ class Attacher:
 
     async def attach(self, request: Request, deadline: Deadline) -> Wwid:
         """Make the LUN ready and return its proven WWID."""
-        async with self.lock(request.lun.address.target):
+        async with self.lock(request.lun.address.target, deadline):
             session = await self._session(request, deadline)
         found = find_disk(session, request.lun)
         session, disk = await self._visible(request, session, found, deadline)
         try:
             return await self._prove(request, session, disk, deadline)
-        except errors.Refused as refusal:
-            if found is None or not self._purgeable(session, disk):
+        except errors.Stale:
+            if found is None or not await self._purge(request, session, disk, deadline):
                 raise
-            log.warning("%s: removing the stale device %s: %s", request.link, disk.name, refusal)
-        await self._workers.call("delete", disk.hctl, timeout=deadline.left)
         session, disk = await self._visible(request, session, None, deadline)
         return await self._prove(request, session, disk, deadline)
 
@@ -92,10 +103,6 @@ class Attacher:
         if not session or not disk:
             raise errors.Refused(f"{request.link}: {request.lun} is gone from this host")
         return await self._prove(request, session, disk, deadline)
-
-    def _purgeable(self, session: Session, disk: Disk) -> bool:
-        ours = self._markers.scanned(session.id_path(disk) or "")
-        return ours and self._unused(session, disk)
 
     # session
 
@@ -110,9 +117,7 @@ class Attacher:
             try:
                 await self._login(target, portal, deadline)
                 what = f"{target} at {portal}: waiting for the session after login"
-                session = await self._logged_in(request, deadline, what)
-                self._ledger.made(session)
-                return session
+                return await self._logged_in(request, deadline, what)
             except errors.Timeout:
                 raise
             except errors.Storage as error:
@@ -127,13 +132,15 @@ class Attacher:
 
     async def _login(self, target: str, portal: Portal, deadline: Deadline) -> None:
         key = target, portal
+        if not deadline.left:
+            raise errors.Timeout(f"{target} at {portal}: no time was left to log in")
         if key not in self._logins:
             task = asyncio.ensure_future(self._log_in(target, portal))
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
             await asyncio.wait_for(asyncio.shield(self._logins[key]), deadline.left)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise errors.Timeout(f"login to {target} at {portal} took too long") from None
 
     def _login_done(self, key: tuple[str, Portal]) -> None:
@@ -150,12 +157,29 @@ class Attacher:
         entry = self._ledger.find(target, portal)
         ours = not records or bool(entry and entry.record)
         self._ledger.intend(target, portal, record=ours)
-        if ours and records:
-            await iscsi.delete_record(target, portal, limit)
-        if ours:
-            await iscsi.create_record(target, portal, settings.node_record(), limit)
-        await iscsi.login(target, portal, limit)
+        try:
+            if ours and records:
+                await iscsi.delete_record(target, portal, limit)
+            if ours:
+                await iscsi.create_record(target, portal, settings.node_record(), limit)
+            await iscsi.login(target, portal, limit)
+        except errors.Timeout:
+            raise
+        except errors.Storage:
+            await self._forget(target, portal, limit)
+            raise
+        for session in sysfs.sessions():
+            if (session.target, session.portal) == (target, portal):
+                self._ledger.made(session)
         log.info("logged in to %s at %s", target, portal)
+
+    async def _forget(self, target: str, portal: Portal, limit: float) -> None:
+        """After a login that failed for good nothing there is ours any more."""
+        entry = self._ledger.find(target, portal)
+        if entry and entry.record:
+            await iscsi.delete_record(target, portal, limit)
+        if entry:
+            self._ledger.forget(entry)
 
     # disk
 
@@ -163,7 +187,9 @@ class Attacher:
         self, request: Request, session: Session, disk: Disk | None, deadline: Deadline
     ) -> tuple[Session, Disk]:
         """Have the disk present, marked as a guest's, and known to udev as such."""
+        after = 0.0
         if disk is None:
+            after = time.clock_gettime(time.CLOCK_MONOTONIC)
             await self._scan(request, session, deadline)
         else:
             await self._refresh(session, disk, deadline)
@@ -174,9 +200,11 @@ class Attacher:
             record = found and self._udev.record(found.name)
             if not current or not found or not record:
                 return None
-            return (current, found) if record.guest and request.link in record.links else None
+            # The record is written after the links are made. One from before the scan is that of
+            # a disk that had the same name and whose removal udev has not handled yet.
+            return (current, found) if record.guest and record.since >= after else None
 
-        return await self._changes.until(ready, deadline, f"{request.link}: udev's link")
+        return await self._changes.until(ready, deadline, f"{request.link}: udev's event")
 
     async def _scan(self, request: Request, session: Session, deadline: Deadline) -> None:
         assert session.portal is not None and session.host is not None
@@ -205,7 +233,7 @@ class Attacher:
         self, request: Request, session: Session, disk: Disk, deadline: Deadline
     ) -> Wwid:
         """Contract: what QEMU is about to open is the pinned LUN, whole, writable and unused."""
-        facts = await self._workers.call("probe", disk.name, disk.number, timeout=deadline.left)
+        facts = await self._workers.probe(disk.name, disk.number, deadline.left)
         wwid = proof.identity(request.link, request.lun, facts, disk)
         proof.unique(request.link, wwid, session.target, sysfs.sessions())
         proof.usable(request.link, request.lun, facts, request.read_only, disk)

@@ -55,10 +55,10 @@ class Client:
         }
 
     async def volumes(self) -> list[dict[str, Any]]:
-        return _plain(await self._manager("ListVolumes"))
+        return list(_plain(await self._manager("ListVolumes")))
 
     async def volume(self, name: str) -> dict[str, Any]:
-        return _plain(await self._manager("GetVolume", "s", name))
+        return dict(_plain(await self._manager("GetVolume", "s", name)))
 
     async def disk_xml(self, name: str, target: str) -> str:
         return str(await self._manager("DiskXml", "ss", name, target))
@@ -75,8 +75,10 @@ class Client:
         )  # fmt: skip
         try:
             reply = await asyncio.wait_for(self._bus.call(message), _SECONDS)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise errors.Unreachable(f"kvmlund did not answer within {_SECONDS:.0f} s") from None
+        if reply is None:
+            raise errors.Unreachable("kvmlund gave no answer")
         if reply.message_type is MessageType.ERROR:
             raise _error(reply)
         return reply.body[0] if reply.body else None

@@ -49,13 +49,15 @@ async def run(args: Sequence[str], timeout: float) -> Result:
     finished = asyncio.ensure_future(process.communicate())
     try:
         out, err = await asyncio.wait_for(asyncio.shield(finished), timeout)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         raise errors.Timeout(f"{args[0]} did not finish within {timeout:.0f} s") from None
     finally:
         if not finished.done():
             _abandoned.add(finished)
             finished.add_done_callback(_abandoned.discard)
     code = process.returncode if process.returncode is not None else -1
-    result = Result(code, out.decode(errors="replace"), errors.one_line(err.decode(errors="replace")))
+    result = Result(
+        code, out.decode(errors="replace"), errors.one_line(err.decode(errors="replace"))
+    )
     log.debug("%s: exit code %d %s", args[0], result.code, result.err)
     return result

@@ -123,7 +123,8 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
             _parsed(number, lambda n: parse_lun(n.value)) if number else 0,
         ),
         portals=tuple(
-            _parsed(portal, lambda n: Portal.parse(n.text())) for portal in members["portals"].items()
+            _parsed(portal, lambda n: Portal.parse(n.text()))
+            for portal in members["portals"].items()
         ),
         volume=name,
     )
@@ -133,7 +134,9 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         if other.wwid == lun.wwid:
             raise members["wwid"].error(f"is that of volume {other.volume} already")
         if other.address == lun.address and set(other.portals) & set(lun.portals):
-            raise members["target"].error(f"target and LUN are those of volume {other.volume} already")
+            raise members["target"].error(
+                f"target and LUN are those of volume {other.volume} already"
+            )
     return lun
 
 

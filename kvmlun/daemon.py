@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from . import __version__, errors, sdnotify
 from .dbusservice import Service
@@ -20,19 +21,25 @@ from .worker import Workers
 log = logging.getLogger("kvmlun")
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run until SIGTERM. Sessions are left as they are: VMs outlive the daemon."""
     debug = os.environ.get("KVMLUN_DEBUG")
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO, format="%(name)s: %(message)s"
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    code = 0
     try:
         asyncio.run(_serve())
     except errors.Error as error:
         print(f"kvmlund: {error}", file=sys.stderr)
-        return 1
-    return 0
+        code = 1
+    except Exception:
+        log.exception("kvmlund failed")
+        code = 1
+    # An ordinary exit would wait for a call to a libvirt that does not answer.
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _serve() -> None:
@@ -41,7 +48,7 @@ async def _serve() -> None:
     manager = Manager(Leases(), Ledger(), Markers(), workers)
     try:
         manager.configure()
-    except errors.Config as error:
+    except errors.Error as error:
         log.error("%s", error)
     service = Service(manager)
     manager.observers.append(service.refresh)

@@ -6,7 +6,8 @@ Annotations here are D-Bus signatures, so this module can't postpone them.
 import asyncio
 import functools
 import logging
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from dbus_next import BusType, DBusError, PropertyAccess, Variant
 from dbus_next.aio import MessageBus
@@ -83,84 +84,68 @@ class Manager1(ServiceInterface):
             raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
 
 
-class Lun1(ServiceInterface):
-    """A LUN that is here, needed here, or in the catalog (see status.LunStatus)."""
+# Name, D-Bus signature and value of each property of an object.
+_LUN_PROPERTIES: dict[str, tuple[str, Callable[[status.LunStatus], Any]]] = {
+    "Wwid": ("s", lambda lun: lun.wwid),
+    "Volume": ("s", lambda lun: lun.volume),
+    "Target": ("s", lambda lun: lun.target),
+    "Lun": ("u", lambda lun: lun.lun),
+    "Portals": ("as", lambda lun: list(lun.portals)),
+    "Device": ("s", lambda lun: lun.device),
+    "Link": ("s", lambda lun: lun.link),
+    "Size": ("t", lambda lun: lun.size),
+    "Sessions": ("ao", lambda lun: [_session_path(sid) for sid in lun.sessions]),
+    "Domains": ("as", lambda lun: list(lun.domains)),
+    "State": ("s", lambda lun: lun.state),
+}
+_SESSION_PROPERTIES: dict[str, tuple[str, Callable[[status.SessionStatus], Any]]] = {
+    "Id": ("u", lambda session: session.sid),
+    "Target": ("s", lambda session: session.target),
+    "Portal": ("s", lambda session: session.portal),
+    "State": ("s", lambda session: session.state),
+    "Owned": ("b", lambda session: session.owned),
+}
 
-    def __init__(self, value: status.LunStatus) -> None:
-        super().__init__(names.LUN)
+
+class Shown(ServiceInterface):
+    """An object that shows a value of status.py. Subclasses come from _shows()."""
+
+    interface: str
+    table: dict[str, tuple[str, Callable[[Any], Any]]]
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(self.interface)
         self.value = value
 
-    @dbus_property(_READ)
-    def Wwid(self) -> "s":
-        return self.value.wwid
+    def update(self, value: Any) -> None:
+        """Show `value` from now on, and signal which properties that changed."""
+        before, self.value = self._current(), value
+        changed = {name: new for name, new in self._current().items() if new != before[name]}
+        if changed:
+            self.emit_properties_changed(changed)
 
-    @dbus_property(_READ)
-    def Volume(self) -> "s":
-        return self.value.volume
-
-    @dbus_property(_READ)
-    def Target(self) -> "s":
-        return self.value.target
-
-    @dbus_property(_READ)
-    def Lun(self) -> "u":
-        return self.value.lun
-
-    @dbus_property(_READ)
-    def Portals(self) -> "as":
-        return list(self.value.portals)
-
-    @dbus_property(_READ)
-    def Device(self) -> "s":
-        return self.value.device
-
-    @dbus_property(_READ)
-    def Link(self) -> "s":
-        return self.value.link
-
-    @dbus_property(_READ)
-    def Size(self) -> "t":
-        return self.value.size
-
-    @dbus_property(_READ)
-    def Sessions(self) -> "ao":
-        return [_session_path(sid) for sid in self.value.sessions]
-
-    @dbus_property(_READ)
-    def Domains(self) -> "as":
-        return list(self.value.domains)
-
-    @dbus_property(_READ)
-    def State(self) -> "s":
-        return self.value.state
+    def _current(self) -> dict[str, Any]:
+        return {name: read(self.value) for name, (_, read) in self.table.items()}
 
 
-class Session1(ServiceInterface):
-    """An iSCSI session (see status.SessionStatus)."""
+def _shows(name: str, table: dict[str, Any]) -> type[Shown]:
+    members: dict[str, Any] = {"interface": name, "table": table}
+    for member, (signature, read) in table.items():
+        members[member] = dbus_property(_READ)(_getter(member, signature, read))
+    return type(name.rpartition(".")[2], (Shown,), members)
 
-    def __init__(self, value: status.SessionStatus) -> None:
-        super().__init__(names.SESSION)
-        self.value = value
 
-    @dbus_property(_READ)
-    def Id(self) -> "u":
-        return self.value.sid
+def _getter(name: str, signature: str, read: Callable[[Any], Any]) -> Callable[[Shown], Any]:
+    def getter(self: Shown) -> Any:
+        return read(self.value)
 
-    @dbus_property(_READ)
-    def Target(self) -> "s":
-        return self.value.target
+    getter.__name__ = name
+    getter.__annotations__ = {"return": signature}
+    return getter
 
-    @dbus_property(_READ)
-    def Portal(self) -> "s":
-        return self.value.portal
 
-    @dbus_property(_READ)
-    def State(self) -> "s":
-        return self.value.state
-
-    @dbus_property(_READ)
-    def Owned(self) -> "b":
-        return self.value.owned
+Lun1 = _shows(names.LUN, _LUN_PROPERTIES)
+Session1 = _shows(names.SESSION, _SESSION_PROPERTIES)
 
 
 class Service:
@@ -169,7 +154,7 @@ class Service:
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         self._bus: MessageBus | None = None
-        self._objects: dict[str, Lun1 | Session1] = {}
+        self._objects: dict[str, Shown] = {}
         # dbus-next logs a traceback for each error that a method answers with on purpose.
         logging.getLogger().addFilter(_not_an_answer)
 
@@ -197,7 +182,7 @@ class Service:
             self._bus.unexport(path, self._objects.pop(path))
         for path, value in wanted.items():
             if path in self._objects:
-                self._update(self._objects[path], value)
+                self._objects[path].update(value)
                 continue
             made = Lun1(value) if isinstance(value, status.LunStatus) else Session1(value)
             self._objects[path] = made
@@ -212,25 +197,6 @@ class Service:
             if lun.wwid:
                 found[_lun_path(lun.wwid)] = lun
         return found
-
-    @staticmethod
-    def _update(shown: Any, value: Any) -> None:
-        before = _properties(shown)
-        shown.value = value
-        after = _properties(shown)
-        changed = {name: after[name] for name in after if after[name] != before[name]}
-        if changed:
-            shown.emit_properties_changed(changed)
-
-
-def _properties(shown: ServiceInterface) -> dict[str, Any]:
-    read = {
-        names.LUN: (
-            "Wwid Volume Target Lun Portals Device Link Size Sessions Domains State".split()
-        ),
-        names.SESSION: "Id Target Portal State Owned".split(),
-    }[shown.name]
-    return {name: getattr(shown, name) for name in read}
 
 
 def _not_an_answer(record: logging.LogRecord) -> bool:

@@ -20,56 +20,50 @@ _POLL_SECONDS = 0.05
 
 
 class Detacher:
-    """Removes disks and sessions of ours.
-
-    `needed` is asked again right before every step that can't be undone, so
-    that a VM that starts meanwhile wins.
-    """
+    """Removes disks and sessions of ours, if really nobody uses them."""
 
     def __init__(
-        self,
-        ledger: Ledger,
-        markers: Markers,
-        workers: Workers,
-        changes: Changes,
-        needed: Callable[[Session, Disk | None], bool],
+        self, ledger: Ledger, markers: Markers, workers: Workers, changes: Changes
     ) -> None:
         self._ledger = ledger
         self._markers = markers
         self._workers = workers
         self._changes = changes
-        self._needed = needed
 
-    async def end_session(self, sid: int) -> None:
+    async def end_session(self, sid: int, needed: Callable[[], bool]) -> None:
         """Remove every disk of a session, then log out and delete our node record.
 
-        Raises errors.Refused where something still uses it, errors.Storage
-        where a step failed; what was done until then stays done.
+        `needed` is asked right before every step that can't be undone, so that
+        a VM that starts meanwhile wins. Raises errors.Refused where something
+        still uses it, errors.Storage where a step failed; what was done stays done.
         """
         deadline = Deadline(_SECONDS)
         session = sysfs.session(sid)
         if session is None:
             return
         for disk in session.disks:
-            await self._unused(session, disk, deadline)
+            await self._check_unused(disk, session, deadline)
         for disk in session.disks:
-            await self._delete(session, disk, deadline)
-        self._still_free(session, None)
+            await self._delete(session, disk, needed, deadline)
+        _check_free(session, needed)
         await iscsi.logout(sid, deadline.left)
         what = f"session {sid} to {session.target}: waiting for its end"
-        await self._changes.until(
-            lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS
-        )
+        await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
         log.info("logged out of %s at %s", session.target, session.portal)
         entry = session.portal and self._ledger.find(session.target, session.portal)
         if entry:
             await self.forget(entry)
 
-    async def remove_disk(self, session: Session, disk: Disk) -> None:
-        """Remove one disk of a session that others use; raises as end_session does."""
-        deadline = Deadline(_SECONDS)
-        await self._unused(session, disk, deadline)
-        await self._delete(session, disk, deadline)
+    async def remove_disk(
+        self, sid: int, disk: Disk, needed: Callable[[], bool], deadline: Deadline | None = None
+    ) -> None:
+        """Remove one disk of a session that stays; arguments and errors as in end_session."""
+        deadline = deadline or Deadline(_SECONDS)
+        session = sysfs.session(sid)
+        for current in session.disks if session else ():
+            if (current.hctl, current.number) == (disk.hctl, disk.number) and session:
+                await self._check_unused(current, session, deadline)
+                await self._delete(session, current, needed, deadline)
 
     async def forget(self, entry: Entry) -> None:
         """Delete the node record we made, and then the note that it was ours."""
@@ -77,29 +71,34 @@ class Detacher:
             await iscsi.delete_record(entry.target, entry.portal, _SECONDS)
         self._ledger.forget(entry)
 
-    async def _unused(self, session: Session, disk: Disk, deadline: Deadline) -> None:
+    async def _check_unused(self, disk: Disk, session: Session, deadline: Deadline) -> None:
         """Raise errors.Refused unless neither the kernel nor a process uses the disk."""
         if disk.holders:
             raise errors.Refused(f"{disk.node} is held by {', '.join(disk.holders)}")
-        numbers = [disk.number]
-        openers = await self._workers.call("openers", numbers, timeout=deadline.left)
-        if openers:
-            names = ", ".join(f"{opener['command']} ({opener['pid']})" for opener in openers)
-            raise errors.Refused(f"{disk.node} is open in {names}")
-        if session.up:
-            facts = await self._workers.call("probe", disk.name, disk.number, timeout=deadline.left)
-            if facts["claimed"]:
-                raise errors.Refused(f"{disk.node} is in use by this host (mount, swap, md or dm)")
+        users = await self._workers.call("openers", disk.name, timeout=deadline.left)
+        if users:
+            raise errors.Refused(f"{disk.node} is open in {', '.join(users)}")
+        if not session.up:
+            # Deleting a blocked device sleeps until the kernel's recovery time is over.
+            if disk.state != "transport-offline":
+                raise errors.Refused(f"{disk.node} is blocked while its session is {session.state}")
+            return
+        facts = await self._workers.probe(disk.name, disk.number, deadline.left)
+        if facts["claimed"]:
+            raise errors.Refused(f"{disk.node} is in use by this host")
 
-    async def _delete(self, session: Session, disk: Disk, deadline: Deadline) -> None:
+    async def _delete(
+        self, session: Session, disk: Disk, needed: Callable[[], bool], deadline: Deadline
+    ) -> None:
         if session.up:
             await self._workers.call("flush", disk.name, disk.number, timeout=deadline.left)
-        self._still_free(session, disk)
+        _check_free(session, needed)
         await self._workers.call("delete", disk.hctl, timeout=deadline.left)
         log.info("removed %s of %s", disk.node, session.target)
         if id_path := session.id_path(disk):
             self._markers.drop(id_path)
 
-    def _still_free(self, session: Session, disk: Disk | None) -> None:
-        if self._needed(session, disk):
-            raise errors.Refused(f"{session.target} is needed again")
+
+def _check_free(session: Session, needed: Callable[[], bool]) -> None:
+    if needed():
+        raise errors.Refused(f"{session.target} is needed again")

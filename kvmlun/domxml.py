@@ -51,8 +51,11 @@ class Domain:
         return tuple(link for disk in self.disks for link in disk.links)
 
 
-def parse(xml: bytes) -> Domain:
-    """Parse a domain definition; raises errors.Invalid."""
+def parse(xml: bytes, with_metadata: bool = True) -> Domain:
+    """Parse a domain definition; raises errors.Invalid.
+
+    Without `with_metadata` only the disks count, whatever our element says.
+    """
     if len(xml) > _MAX_BYTES:
         raise errors.Invalid("the domain XML is larger than 16 MiB")
     try:
@@ -63,7 +66,7 @@ def parse(xml: bytes) -> Domain:
         raise errors.Invalid(f"<domain> expected, not <{root.tag[:40]}>")
     uuid = root.findtext("uuid", "").strip().lower()
     element = root.find(f"metadata/{{{NAMESPACE}}}domain")
-    ours = element is not None and element.get("uuid", "").lower() == uuid
+    ours = with_metadata and element is not None and element.get("uuid", "").lower() == uuid
     return Domain(
         uuid=uuid,
         name=root.findtext("name", ""),
@@ -106,7 +109,9 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
             raise errors.Invalid("kvmlun metadata has a disk without a portal")
         yield Lun(
             wwid=Wwid.parse(disk.get("wwid", "")),
-            address=LunAddress(parse_target(disk.get("target", "")), parse_lun(disk.get("lun", ""))),
+            address=LunAddress(
+                parse_target(disk.get("target", "")), parse_lun(disk.get("lun", ""))
+            ),
             portals=portals,
             size=int(size) or None,
         )

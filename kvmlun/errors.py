@@ -48,6 +48,10 @@ class Refused(Error):
     code = Exit.REFUSED
 
 
+class Stale(Refused):
+    """The device is not the LUN that is wanted: an old one, or an exchanged one."""
+
+
 class Config(Error):
     """A configuration file is wrong; the text gives file, line and key."""
 

@@ -10,6 +10,7 @@ import struct
 
 from . import domxml, errors, hookproto
 from .hookproto import Header
+from .leases import boottime
 from .manager import Manager
 from .wait import Deadline
 
@@ -45,7 +46,7 @@ class HookServer:
     async def _reply(self, reader: asyncio.StreamReader) -> dict[str, object]:
         try:
             header, xml = await asyncio.wait_for(_read(reader), _READ_SECONDS)
-        except (ValueError, KeyError, TypeError, EOFError, asyncio.TimeoutError) as error:
+        except (ValueError, KeyError, TypeError, EOFError, TimeoutError) as error:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")
         try:
@@ -61,7 +62,9 @@ class HookServer:
     async def _call(self, header: Header, xml: bytes) -> None:
         domain = domxml.parse(xml)
         log.debug("%s %s %s", domain.name, header.op, header.extra)
-        deadline = Deadline(min(header.deadline, self._manager.limit(header.op)) - _MARGIN_SECONDS)
+        waited = boottime() - header.boottime
+        limit = min(header.deadline, self._manager.limit(header.op))
+        deadline = Deadline(limit - waited - _MARGIN_SECONDS)
         if header.op == "prepare":
             await self._manager.prepare(domain, header.boottime, deadline)
         elif header.op == "start":

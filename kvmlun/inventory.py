@@ -83,7 +83,7 @@ def other_needs(
 ) -> Iterator[tuple[str, Need]]:
     """Yield domain name and need for every LUN that a domain other than `uuid` uses here."""
     for lease in leases:
-        if lease.uuid != uuid:
+        if lease.uuid != uuid and not _superseded(lease, listing):
             yield from ((lease.name, need) for need in lease.needs)
     for guest in _active(listing):
         if guest.live and guest.uuid != uuid:

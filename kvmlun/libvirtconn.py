@@ -140,15 +140,36 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
         active = bool(domain.isActive())
         arriving = active and uuid in incoming and domain.state() in _INCOMING
         migrating = active and not arriving and _has_job(domain)
-        live = _parse(domain.XMLDesc(0), domain) if active and not arriving else None
-        persistent = None
-        if domain.isPersistent():
-            persistent = _parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), domain)
+        live_xml = domain.XMLDesc(0) if active and not arriving else ""
+        inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
+        persistent_xml = domain.XMLDesc(inactive) if domain.isPersistent() else ""
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
-    return Guest(uuid, domain.name(), active, live, persistent, not (arriving or migrating))
+    live, live_good = _parse(live_xml, domain)
+    persistent, persistent_good = _parse(persistent_xml, domain)
+    # Metadata that this version can't read is not to be written over.
+    settled = not (arriving or migrating) and live_good and persistent_good
+    return Guest(uuid, domain.name(), active, live, persistent, settled)
+
+
+def _parse(xml: str, domain: Any) -> tuple[domxml.Domain | None, bool]:
+    """Return the definition and whether our metadata in it can be read.
+
+    Its disks hold their LUNs in either case. Raises errors.Storage only for
+    what is no domain definition at all.
+    """
+    if not xml:
+        return None, True
+    try:
+        return domxml.parse(xml.encode()), True
+    except errors.Invalid as problem:
+        log.debug("domain %s: %s", domain.name(), problem)
+    try:
+        return domxml.parse(xml.encode(), with_metadata=False), False
+    except errors.Invalid as problem:
+        raise errors.Storage(f"domain {domain.name()}: {problem}") from problem
 
 
 def _has_job(domain: Any) -> bool:
@@ -159,10 +180,3 @@ def _has_job(domain: Any) -> bool:
         if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
             return True
         raise
-
-
-def _parse(xml: str, domain: Any) -> domxml.Domain:
-    try:
-        return domxml.parse(xml.encode())
-    except errors.Invalid as error:
-        raise errors.Storage(f"domain {domain.name()}: {error}") from error

@@ -123,7 +123,9 @@ class Portal:
         except ValueError:
             address = None
         if address is None or getattr(address, "scope_id", None):
-            raise errors.Invalid(f"portal {text!r} must be an IP address, with :port if it is not 3260")
+            raise errors.Invalid(
+                f"portal {text!r} must be an IP address, with :port if it is not 3260"
+            )
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise errors.Invalid(f"portal {text!r} has no valid port")
         return cls(str(address), int(port))

@@ -7,10 +7,11 @@ hook path neither calls libvirt nor waits for anything that does.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from . import config, errors, inventory, metadata, reconcile, sysfs
 from .attach import Attacher, Request
@@ -38,9 +39,7 @@ _BUSY_SECONDS = 2.0
 class Manager:
     """Owns leases, ledger and marks. `libvirt` is set once there is a loop for its events."""
 
-    def __init__(
-        self, leases: Leases, ledger: Ledger, markers: Markers, workers: Workers
-    ) -> None:
+    def __init__(self, leases: Leases, ledger: Ledger, markers: Markers, workers: Workers) -> None:
         self.config = Config(Settings(), {})
         self.config_problem = ""
         self._configured = False
@@ -57,6 +56,7 @@ class Manager:
         self._wake = asyncio.Event()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
+        self._acting: dict[reconcile.Action, asyncio.Task[None]] = {}
         self._sources = Sources(
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),
@@ -64,9 +64,9 @@ class Manager:
         )
         self._attacher = Attacher(
             lambda: self.config.settings, ledger, markers, workers, self.udev, self.changes,
-            self._unused,
+            self._purge,
         )  # fmt: skip
-        self._detacher = Detacher(ledger, markers, workers, self.changes, self._needed)
+        self._detacher = Detacher(ledger, markers, workers, self.changes)
 
     def kick(self) -> None:
         """Something may have changed: look at everything soon."""
@@ -74,19 +74,20 @@ class Manager:
         self._wake.set()
 
     def configure(self) -> None:
-        """Read /etc/kvmlun; a bad file keeps what was read before. Raises errors.Config.
+        """Read /etc/kvmlun; a bad file keeps what was read before. Raises errors.Error.
 
         Without any configuration that was ever good no VM starts, since what it
         would have pinned is unknown; running ones, and ``status``, go on.
         """
         try:
-            loaded = config.load()
-            config.write_wwids(loaded)
-        except errors.Config as error:
+            self.config = config.load()
+            self._configured = True
+            config.write_wwids(self.config)
+        except errors.Error as error:
             self.config_problem = str(error)
             raise
-        self.config, self.config_problem, self._configured = loaded, "", True
-        log.info("%d volumes in /etc/kvmlun", len(loaded.volumes))
+        self.config_problem = ""
+        log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
         self.kick()
 
     def limit(self, operation: str) -> float:
@@ -124,7 +125,7 @@ class Manager:
 
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
-        self._leases.drop(domain.uuid, asked)
+        self._drop_lease(domain.uuid, asked)
         self._released[domain.uuid] = asked
         if self.listing:
             self.listing = self._without_released(self.listing)
@@ -140,7 +141,7 @@ class Manager:
         if not self._configured:
             raise errors.Config(self.config_problem)
         return [
-            Request(lun, link, disk.read_only, disk.shareable)
+            Request(lun, link, disk.read_only, disk.shareable, domain.uuid)
             for disk, link, lun in self._sources.luns(domain)
         ]
 
@@ -162,19 +163,18 @@ class Manager:
 
     async def run(self) -> None:
         """Reconcile for ever: after every hint, when something falls due, and now and then."""
-        watch = asyncio.create_task(self._watch_sessions())
-        try:
-            while True:
-                self._wake.clear()
-                pause = await self._reconcile()
-                for observer in self.observers:
-                    observer()
-                try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
-                except asyncio.TimeoutError:
-                    pass
-        finally:
-            watch.cancel()
+        await asyncio.gather(self._reconcile_for_ever(), self._watch_sessions())
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            self._wake.clear()
+            pause = await self._reconcile()
+            for observer in self.observers:
+                observer()
+            try:
+                await asyncio.wait_for(self._wake.wait(), pause)
+            except TimeoutError:
+                pass
 
     async def _watch_sessions(self) -> None:
         """A session that drops or recovers raises no event, so its state is looked at."""
@@ -190,24 +190,33 @@ class Manager:
             await asyncio.sleep(_BUSY_SECONDS)
 
     async def _reconcile(self) -> float:
-        """Look at everything once, act, and return after how many seconds to look again."""
+        """Look at everything once, start what is due, return the seconds until the next look."""
         settings = self.config.settings
         if not await self._list_domains():
-            return settings.audit if not self._anything() else _BUSY_SECONDS
+            return _BUSY_SECONDS if self._anything() else settings.audit
         await self._write_metadata()
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
-        postponed = False
         for action in plan.actions:
-            postponed |= not await self._act(action)
-        due = plan.next_due(settings.grace)
-        pauses = [settings.audit]
-        if due is not None:
-            pauses.append(max(0.0, due - now))
-        if postponed:
-            pauses.append(_BUSY_SECONDS)
-        return min(pauses)
+            if action not in self._acting:
+                task = asyncio.ensure_future(self._act(action))
+                self._acting[action] = task
+                task.add_done_callback(functools.partial(self._acted, action))
+        if plan.actions:
+            return _BUSY_SECONDS
+        due = plan.next_due(now, settings.grace)
+        return min(settings.audit, due - now) if due is not None else settings.audit
+
+    def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:
+        del self._acting[action]
+        failure = None if task.cancelled() else task.exception()
+        if isinstance(failure, errors.Error):
+            log.info("postponed: %s", failure)
+        elif failure:
+            log.error("%s failed", action, exc_info=failure)
+        else:
+            self.kick()
 
     def _anything(self) -> bool:
         return bool(self._ledger.entries or self._markers.all or self._leases.all)
@@ -227,8 +236,14 @@ class Manager:
             ended = lease.settled is not None and lease.settled < self.listing.began
             if ended and lease.uuid not in active:
                 log.info("%s does not run here; its lease ends", lease.name)
-                self._leases.drop(lease.uuid, lease.began)
+                self._drop_lease(lease.uuid, lease.began)
         return True
+
+    def _drop_lease(self, uuid: str, asked: float) -> None:
+        try:
+            self._leases.drop(uuid, asked)
+        except errors.Storage as error:
+            log.warning("lease of %s: %s", uuid, error)
 
     async def _write_metadata(self) -> None:
         assert self.listing is not None
@@ -239,29 +254,44 @@ class Manager:
             except errors.Storage as error:
                 log.warning("%s: cannot write the %s metadata: %s", write.name, write.where, error)
 
-    async def _act(self, action: reconcile.Action) -> bool:
-        """Do one action; False if it has to be tried again."""
-        try:
-            if isinstance(action, DropMarker):
-                self._markers.drop(action.id_path)
-            elif isinstance(action, ForgetEntry):
-                async with self._attacher.lock(action.entry.target):
-                    if not self._target_needed(action.entry.target):
-                        await self._detacher.forget(action.entry)
-            else:
-                async with self._attacher.lock(action.session.target):
-                    await self._remove(action)
-        except errors.Error as error:
-            log.info("postponed: %s", error)
-            return False
-        return True
+    async def _act(self, action: reconcile.Action) -> None:
+        """Do one action; what fails with errors.Error is tried again later."""
+        if isinstance(action, DropMarker):
+            self._markers.drop(action.id_path)
+        elif isinstance(action, ForgetEntry):
+            async with self._attacher.lock(action.entry.target, Deadline(_BUSY_SECONDS)):
+                if not self._target_needed(action.entry.target):
+                    await self._detacher.forget(action.entry)
+        else:
+            async with self._attacher.lock(action.session.target, Deadline(_BUSY_SECONDS)):
+                await self._remove(action)
 
     async def _remove(self, action: EndSession | RemoveDisk) -> None:
+        sid = action.session.sid
         if isinstance(action, EndSession):
-            if not self._needed(action.session, None):
-                await self._detacher.end_session(action.session.sid)
-        elif not self._needed(action.session, action.disk):
-            await self._detacher.remove_disk(action.session, action.disk)
+            await self._detacher.end_session(sid, lambda: self._session_needed(sid))
+        else:
+            disk = action.disk
+            await self._detacher.remove_disk(sid, disk, lambda: self._disk_needed(sid, disk))
+
+    async def _purge(
+        self, request: Request, session: Session, disk: Disk, deadline: Deadline
+    ) -> bool:
+        """Remove a disk that is not the LUN it should be, if it is ours and nobody else's."""
+        if not self._markers.scanned(session.id_path(disk) or ""):
+            return False
+
+        def needed() -> bool:
+            others = [lease for lease in self._leases.all if lease.uuid != request.domain]
+            held = inventory.holds(others, self.listing, ()).of_disk(session, disk)
+            return self.listing is None or bool(held)
+
+        if needed():
+            return False
+        log.warning("%s: removing the stale device %s", request.link, disk.name)
+        async with self._attacher.lock(session.target, deadline):
+            await self._detacher.remove_disk(session.sid, disk, needed, deadline)
+        return True
 
     # the world
 
@@ -278,20 +308,19 @@ class Manager:
             holds=self.holds(),
         )
 
-    def _needed(self, session: Session, disk: Disk | None) -> bool:
-        holds = self.holds()
-        if disk is not None:
-            return bool(holds.of_disk(session, disk))
-        return self._target_needed(session.target) or any(
-            holds.of_disk(session, each) for each in session.disks
+    def _session_needed(self, sid: int) -> bool:
+        session = sysfs.session(sid)
+        return session is not None and (
+            self._target_needed(session.target)
+            or any(self._disk_needed(sid, disk) for disk in session.disks)
         )
+
+    def _disk_needed(self, sid: int, disk: Disk) -> bool:
+        session = sysfs.session(sid)
+        return session is not None and bool(self.holds().of_disk(session, disk))
 
     def _target_needed(self, target: str) -> bool:
         return bool(self.holds().of_target(target))
-
-    def _unused(self, session: Session, disk: Disk) -> bool:
-        """Nobody but leases needs the disk: a stale one may go for the VM that just starts."""
-        return not inventory.holds((), self.listing, frozenset()).of_disk(session, disk)
 
 
 def _need(request: Request) -> Need:
@@ -300,10 +329,12 @@ def _need(request: Request) -> Need:
     return Need(address.target, address.lun, str(wwid or ""), request.shareable)
 
 
-async def _all(calls: Iterable[object]) -> list[Wwid]:
+async def _all(calls: Iterable[Awaitable[Wwid]]) -> list[Wwid]:
     """Await all side by side; when they all ended, raise the first error if there was one."""
-    results = await asyncio.gather(*calls, return_exceptions=True)  # type: ignore[arg-type]
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results  # type: ignore[return-value]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    if tasks:
+        await asyncio.wait(tasks)
+    problems = [error for task in tasks if (error := task.exception())]
+    if problems:
+        raise problems[0]
+    return [task.result() for task in tasks]

@@ -36,9 +36,7 @@ def wanted(listing: Listing, sessions: tuple[Session, ...], config: Config) -> l
     return list(_writes(listing, sessions, config))
 
 
-def _writes(
-    listing: Listing, sessions: tuple[Session, ...], config: Config
-) -> Iterator[Write]:
+def _writes(listing: Listing, sessions: tuple[Session, ...], config: Config) -> Iterator[Write]:
     for guest in listing.guests:
         if not guest.settled:
             continue
@@ -68,6 +66,9 @@ def _of_domain(
         lun = _present(link, sessions, config) or told
         if lun and told and lun.wwid != told.wwid:
             lun = told  # a pin is never replaced by what happens to be there
+        elif lun and told and told.wwid and not config.by_wwid(told.wwid):
+            # Without a catalog entry what the sender knew counts; one session shows one portal.
+            lun = replace(lun, portals=tuple(dict.fromkeys(told.portals + lun.portals)))
         if lun and lun.wwid and lun.wwid not in seen:
             seen.add(lun.wwid)
             yield lun

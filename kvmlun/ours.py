@@ -8,12 +8,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import errors
 from .domxml import Disk, Domain
 from .lun import BY_ID, BY_PATH, Lun, LunAddress, Wwid, parse_by_path
+
+
+_PARTITION = re.compile(r"-part[0-9]+$")
 
 
 class Kind(enum.Enum):
@@ -28,7 +32,8 @@ def kind(link: str, sys: Path = Path("/sys")) -> Kind:
     """Judge a source link by its name and by the device it leads to."""
     name = os.path.basename(link)
     if link.startswith(BY_PATH):
-        return Kind.OURS if name.startswith("ip-") and "-iscsi-" in name else Kind.LOCAL
+        whole = name.startswith("ip-") and "-iscsi-" in name and not _PARTITION.search(name)
+        return Kind.OURS if whole else Kind.LOCAL
     if not os.path.exists(link):
         return Kind.UNSEEN
     device = os.path.basename(os.path.realpath(link))

@@ -11,7 +11,7 @@ from .sysfs import Disk, Session
 
 
 def identity(link: str, lun: Lun, facts: Mapping[str, Any], disk: Disk) -> Wwid:
-    """Return the device's WWID if it is the pinned one; raises errors.Refused."""
+    """Return the device's WWID if it is the pinned one; raises errors.Stale if not."""
     claims = [Wwid.parse(text) for text in facts["wwids"]]
     pinned = lun.wwid or Wwid.from_link(link)
     if not claims:
@@ -19,7 +19,7 @@ def identity(link: str, lun: Lun, facts: Mapping[str, Any], disk: Disk) -> Wwid:
     if pinned is None:
         return claims[0]
     if pinned not in claims:
-        raise errors.Refused(
+        raise errors.Stale(
             f"{link}: {lun.address} is not {pinned} but {claims[0]}; the LUN was exchanged on the "
             "array, or the pinned WWID is wrong"
         )

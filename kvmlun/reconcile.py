@@ -86,13 +86,13 @@ Action = EndSession | RemoveDisk | ForgetEntry | DropMarker
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions that are due, and since when (seconds) each other idle thing has been idle."""
+    """Actions that are due, and since when (seconds) each idle thing has been idle."""
 
     actions: tuple[Action, ...]
     idle: dict[Action, float]
 
-    def next_due(self, grace: float) -> float | None:
-        return min(self.idle.values()) + grace if self.idle else None
+    def next_due(self, now: float, grace: float) -> float | None:
+        return min((s + grace for s in self.idle.values() if s + grace > now), default=None)
 
 
 def decide(view: View, idle: Mapping[Action, float], now: float, grace: float) -> Plan:
@@ -101,7 +101,7 @@ def decide(view: View, idle: Mapping[Action, float], now: float, grace: float) -
     due = tuple(action for action, since in waiting.items() if now - since >= grace)
     return Plan(
         actions=due + tuple(_leftovers(view)),
-        idle={action: since for action, since in waiting.items() if action not in due},
+        idle=waiting,
     )
 
 

@@ -151,17 +151,51 @@ def drop_partitions(name: str, number: str, partitions: list[int]) -> None:
         os.close(descriptor)
 
 
-def openers(numbers: list[str]) -> list[dict[str, object]]:
-    """Return pid and command name of every process that has one of the devices open.
+def openers(name: str) -> list[str]:
+    """Return who uses a disk or one of its partitions: processes, mounts, swap.
 
-    Counts by device number, so that QEMU's private /dev is seen as well.
+    Processes count by device number, so that QEMU's private /dev is seen as
+    well. The device itself is not touched, so this works on a dead session too.
     """
-    wanted = {_device(number) for number in numbers}
-    return [
-        {"pid": int(process.name), "command": _command(process)}
+    block = Path("/sys/class/block", name)
+    names = [name, *(child.name for child in block.glob(f"{name}*"))]
+    numbers = {_text(Path("/sys/class/block", each, "dev")) for each in names}
+    devices = {_device(number) for number in numbers if number}
+    processes = [
+        f"{_command(process)} ({process.name})"
         for process in Path("/proc").iterdir()
-        if process.name.isdigit() and int(process.name) != os.getpid() and _opens(process, wanted)
+        if process.name.isdigit() and int(process.name) != os.getpid() and _opens(process, devices)
     ]
+    return processes + _mounts(set(names), numbers) + _swaps(set(names))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _mounts(names: set[str], numbers: set[str]) -> list[str]:
+    """proc(5), /proc/PID/mountinfo: number in column 3, place in 5, source behind " - "."""
+    found = []
+    for line in Path("/proc/1/mountinfo").read_text(errors="replace").splitlines():
+        fields, _, tail = line.partition(" - ")
+        number, place = fields.split()[2], fields.split()[4]
+        source = (tail.split() + ["", ""])[1]
+        # btrfs shows a number of its own, so its source has to tell.
+        by_source = (
+            source.startswith("/dev/") and os.path.basename(os.path.realpath(source)) in names
+        )
+        if number in numbers or by_source:
+            found.append(f"mount {place}")
+    return found
+
+
+def _swaps(names: set[str]) -> list[str]:
+    lines = Path("/proc/swaps").read_text().splitlines()[1:]
+    return [f"swap {path}" for path in (line.split()[0] for line in lines)
+            if os.path.basename(os.path.realpath(path)) in names]  # fmt: skip
 
 
 def _opens(process: Path, wanted: set[int]) -> bool:
@@ -180,10 +214,7 @@ def _opens(process: Path, wanted: set[int]) -> bool:
 
 
 def _command(process: Path) -> str:
-    try:
-        return (process / "comm").read_text().strip()
-    except OSError:
-        return "?"
+    return _text(process / "comm") or "?"
 
 
 def _device(number: str) -> int:

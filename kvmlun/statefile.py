@@ -33,7 +33,11 @@ def _private(path: str, flags: int) -> int:
 
 
 def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    """Remove a state file, if it is there; raises errors.Storage."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise errors.Storage(f"cannot remove {path}: {error.strerror}") from error
 
 
 def read_all(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

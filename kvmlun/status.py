@@ -58,7 +58,7 @@ def sessions(view: View, config: Config) -> list[SessionStatus]:
 
 def luns(view: View, config: Config) -> list[LunStatus]:
     """Return every LUN once, those that are here first."""
-    found = list(_present(view, config))
+    found = _merged(_present(view, config))
     seen = {lun.wwid for lun in found}
     for lun in config.volumes.values():
         if str(lun.wwid) not in seen:
@@ -97,6 +97,21 @@ def _present(view: View, config: Config) -> Iterator[LunStatus]:
                 domains=domains,
                 state=("in-use" if session.up else "down") if domains else "idle",
             )
+
+
+def _merged(luns: Iterable[LunStatus]) -> list[LunStatus]:
+    """Make one of what several sessions show of one LUN; the first one's device is shown."""
+    found: dict[str, LunStatus] = {}
+    for lun in luns:
+        first = found.setdefault(lun.wwid, lun)
+        if first is not lun:
+            found[lun.wwid] = dataclasses.replace(
+                first,
+                portals=first.portals + lun.portals,
+                sessions=first.sessions + lun.sessions,
+                state="down" if "down" in (first.state, lun.state) else first.state,
+            )
+    return list(found.values())
 
 
 def _wwid(disk: Disk) -> Wwid | None:

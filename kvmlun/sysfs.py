@@ -52,12 +52,12 @@ class Session:
         return self.state == LOGGED_IN
 
     def id_path(self, disk: Disk) -> str | None:
-        return self.portal and id_path(self.portal, self.target, disk.lun)
+        return id_path(self.portal, self.target, disk.lun) if self.portal else None
 
 
 def sessions(root: Path = Path("/sys")) -> tuple[Session, ...]:
     """Return every session, in the order of their ids."""
-    found = (_session(path) for path in (root / "class/iscsi_session").glob("session*"))
+    found = (_session(path) for path in _children(root / "class/iscsi_session"))
     return tuple(sorted((s for s in found if s), key=lambda session: session.sid))
 
 
@@ -68,7 +68,8 @@ def session(sid: int, root: Path = Path("/sys")) -> Session | None:
 
 def has_lun(host: int, lun: int, root: Path = Path("/sys")) -> bool:
     """Tell whether the kernel knows a device of that number; a scan is over when it returns."""
-    return any((root / "class/scsi_device").glob(f"{host}:0:*:{lun}"))
+    names = [device.name for device in _children(root / "class/scsi_device")]
+    return any(n.startswith(f"{host}:") and n.endswith(f":{lun}") for n in names)
 
 
 def _session(path: Path) -> Session | None:
@@ -88,7 +89,7 @@ def _session(path: Path) -> Session | None:
 
 
 def _portal(device: Path) -> Portal | None:
-    for connection in device.glob("connection*/iscsi_connection/connection*"):
+    for connection in _below(device, "connection", "iscsi_connection", "connection"):
         host, port = read(connection / "persistent_address"), read(connection / "persistent_port")
         if host and port.isdigit():
             return Portal(host, int(port))
@@ -96,10 +97,10 @@ def _portal(device: Path) -> Portal | None:
 
 
 def _disks(device: Path) -> Iterator[Disk]:
-    for block in sorted(device.glob("target*/*:*:*:*/block/*")):
+    for block in _below(device, "target", "", "block", ""):
         scsi = block.parent.parent
         number, size = read(block / "dev"), read(block / "size")
-        if not number or not size.isdigit():
+        if not number or not size.isdigit() or scsi.name.count(":") != 3:
             continue
         yield Disk(
             name=block.name,
@@ -115,6 +116,14 @@ def _disks(device: Path) -> Iterator[Disk]:
                 sorted(p.name for p in _children(block) if p.name.startswith(block.name))
             ),
         )
+
+
+def _below(path: Path, *prefixes: str) -> list[Path]:
+    """Return what lies below a folder, a level a prefix; unlike glob() nothing raises."""
+    found = [path]
+    for prefix in prefixes:
+        found = [c for parent in found for c in _children(parent) if c.name.startswith(prefix)]
+    return sorted(found)
 
 
 def _children(path: Path) -> list[Path]:

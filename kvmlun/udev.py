@@ -19,10 +19,10 @@ _BUFFER_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Record:
-    """What udev knows of a disk once its rules have run."""
+    """What udev knows of a disk once its rules have run, `since` seconds of CLOCK_MONOTONIC."""
 
-    links: frozenset[str]
     guest: bool
+    since: float
 
 
 class Udev:
@@ -55,8 +55,8 @@ class Udev:
         if not device.is_initialized:
             return None
         return Record(
-            links=frozenset(device.device_links),
             guest=device.properties.get(GUEST) == "1",
+            since=int(device.properties.get("USEC_INITIALIZED", "0")) / 1e6,
         )
 
     def _drain(self) -> None:

@@ -50,5 +50,5 @@ class Changes:
                 raise errors.Timeout(f"{step} took too long")
             try:
                 await asyncio.wait_for(event.wait(), min(poll, deadline.left))
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 pass

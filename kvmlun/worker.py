@@ -35,6 +35,7 @@ class Workers:
     def __init__(self, limit: int = 8) -> None:
         self._idle: list[asyncio.subprocess.Process] = []
         self._slots = asyncio.Semaphore(limit)
+        self._probing: dict[str, asyncio.Lock] = {}
 
     async def start(self) -> None:
         """Have one worker ready, so that the first VM does not wait for it."""
@@ -50,10 +51,10 @@ class Workers:
     async def call(self, name: str, *args: object, timeout: float) -> Any:
         """Run scsi.`name`; raises errors.Timeout, errors.Storage or errors.Refused."""
         async with self._slots:
-            worker = self._idle.pop() if self._idle else await self._spawn()
+            worker = await self._take()
             try:
                 answer = await asyncio.wait_for(_ask(worker, name, args), timeout)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 _give_up(worker)
                 raise errors.Timeout(f"SCSI {name} did not finish within {timeout:.0f} s") from None
             except BaseException:
@@ -63,6 +64,18 @@ class Workers:
         if "error" in answer:
             raise _KINDS[answer["kind"]](answer["error"])
         return answer["result"]
+
+    async def probe(self, name: str, number: str, timeout: float) -> dict[str, Any]:
+        """Call scsi.probe, one at a time for each disk: its exclusive open would see another's."""
+        async with self._probing.setdefault(name, asyncio.Lock()):
+            return dict(await self.call("probe", name, number, timeout=timeout))
+
+    async def _take(self) -> asyncio.subprocess.Process:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.returncode is None:
+                return worker
+        return await self._spawn()
 
     @staticmethod
     async def _spawn() -> asyncio.subprocess.Process:
@@ -78,9 +91,13 @@ class Workers:
 
 async def _ask(worker: asyncio.subprocess.Process, name: str, args: tuple[object, ...]) -> Any:
     assert worker.stdin and worker.stdout
-    worker.stdin.write(json.dumps([name, *args]).encode() + b"\n")
-    await worker.stdin.drain()
-    line = await worker.stdout.readline()
+    line = b""
+    try:
+        worker.stdin.write(json.dumps([name, *args]).encode() + b"\n")
+        await worker.stdin.drain()
+        line = await worker.stdout.readline()
+    except ConnectionError:
+        log.debug("worker process %d closed its input", worker.pid)
     if not line:
         raise errors.Storage(f"the worker process {worker.pid} died during SCSI {name}")
     return json.loads(line)

@@ -22,7 +22,9 @@ class Node:
 
     def error(self, problem: str) -> errors.Config:
         where = f"{self.file}:{self.line}"
-        return errors.Config(f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}")
+        return errors.Config(
+            f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}"
+        )
 
     def mapping(self, allowed: frozenset[str] | None = None) -> dict[str, Node]:
         """Return a mapping's members (an empty value counts as none); refuse keys not `allowed`."""
@@ -45,7 +47,11 @@ class Node:
         return self.value
 
     def seconds(self) -> float:
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or self.value < 0:
+        if (
+            isinstance(self.value, bool)
+            or not isinstance(self.value, int | float)
+            or self.value < 0
+        ):
             raise self.error("must be a number of seconds")
         return float(self.value)
 

@@ -91,11 +91,11 @@ def bootstrap(suite: suites.Suite, root: Path) -> None:
     # Its mounts, /dev/shm of this machine among them, are to end with it when it is killed.
     argv = ["unshare", "--mount", "--propagation", "private", "--"]
     argv += ["mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory"]
-    argv += ["--aptopt=Acquire::Languages \"none\"", f"--include={','.join(suite.packages)}"]
+    argv += ['--aptopt=Acquire::Languages "none"', f"--include={','.join(suite.packages)}"]
     if suite.preferences:
         file = '"$1/etc/apt/preferences.d/backports"'
         text = shlex.quote(suite.preferences)
-        argv += [f"--setup-hook=mkdir -p \"$1/etc/apt/preferences.d\"; printf %s {text} >{file}"]
+        argv += [f'--setup-hook=mkdir -p "$1/etc/apt/preferences.d"; printf %s {text} >{file}']
     argv += [suite.name, str(root), *suite.sources]
     output = paths.cache() / "build" / "log"
     with output.open("wb") as file:

@@ -185,9 +185,7 @@ class Lab:
 
     def _machine(self, host: spec.Host, image: str) -> machine.Machine:
         folder = self._state.folder
-        kernel = uml.Kernel(
-            self.name, host, image, Path(self._state.work), folder, self.namespace
-        )
+        kernel = uml.Kernel(self.name, host, image, Path(self._state.work), folder, self.namespace)
         connection = remote.Connection(
             host.name,
             spec.MGMT.address(host.octet),

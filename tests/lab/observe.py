@@ -60,9 +60,7 @@ class HostState:
             f"{self.host}  {name}  {state}  {target}"
             for name, (target, state) in self.sessions.items()
         ]
-        lines += [
-            f"{self.host}  /dev/{name}  {disk['wwid']}" for name, disk in self.disks.items()
-        ]
+        lines += [f"{self.host}  /dev/{name}  {disk['wwid']}" for name, disk in self.disks.items()]
         lines += [f"{self.host}  node record  {path}" for path in self.records]
         return lines or [f"{self.host}  no session, no device, no node record"]
 

@@ -21,9 +21,7 @@ class Stage:
         self.peer = peer
         self.kvms = [host for host in up.machines if host.spec.role == "kvm"]
 
-    def install(
-        self, *hosts: machine.Machine, bare: Sequence[machine.Machine] = ()
-    ) -> None:
+    def install(self, *hosts: machine.Machine, bare: Sequence[machine.Machine] = ()) -> None:
         """Make `hosts` (all by default) ready for VMs; those in `bare` without the peer."""
         built = guest.build(paths.cache())
 
@@ -50,13 +48,14 @@ class Stage:
         *,
         by_path: bool = False,
         extra: str = "",
+        offset: int = 0,
         known_on: Sequence[machine.Machine] | None = None,
     ) -> vm.Vm:
         """Define a VM on the first host.
 
         By default the first host knows where its disks are; the naive hook is always told on all.
         """
-        made = vm.Vm(name, volumes, self.kvms, by_path=by_path, extra=extra)
+        made = vm.Vm(name, volumes, self.kvms, by_path=by_path, extra=extra, offset=offset)
         tell = self.kvms[:1] if known_on is None else list(known_on)
         for host in self.kvms if self.peer.name == "naive" else tell:
             self.peer.know(host, name, volumes)

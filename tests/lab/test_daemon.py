@@ -52,6 +52,13 @@ def test_libvirtd_restarted(s: Stage, vm) -> None:
     untouched(s, vm, before)
 
 
+def test_open_iscsi_restarted(s: Stage, vm) -> None:
+    """Its stop logs out of everything, unless something tells it not to."""
+    before = s.states()[0].sessions
+    s.kvms[0].run("systemctl start open-iscsi && systemctl restart open-iscsi")
+    untouched(s, vm, before)
+
+
 def test_vm_that_ends_while_kvmlund_is_down(s: Stage, vm) -> None:
     if s.peer.name != "kvmlun":
         pytest.skip("there is no daemon to stop")

@@ -13,7 +13,10 @@ RING = "/usr/local/lib/kvmlun-lab/ring.py"
 
 
 class Vm:
-    """A guest that writes its ring on every disk. `hosts` are all that it may run on."""
+    """A guest that writes its ring on every disk, `offset` bytes behind its start.
+
+    `hosts` are all that it may run on.
+    """
 
     def __init__(
         self,
@@ -23,6 +26,7 @@ class Vm:
         *,
         by_path: bool = False,
         extra: str = "",
+        offset: int = 0,
     ) -> None:
         self.name = name
         self.uuid = str(uuid.uuid4())
@@ -31,6 +35,7 @@ class Vm:
         self.links = [volume.by_path() if by_path else volume.by_id for volume in volumes]
         self.targets = [f"vd{chr(ord('a') + index)}" for index in range(len(self.volumes))]
         self._extra = extra
+        self._offset = offset
         for host in hosts:
             host.run(f"rm -f {guest.CONSOLE.format(name=name)}")
 
@@ -39,7 +44,7 @@ class Vm:
             guest.Disk(link, target, extra=self._extra)
             for link, target in zip(self.links, self.targets, strict=True)
         ]
-        return guest.domain_xml(self.name, self.uuid, disks, metadata=metadata)
+        return guest.domain_xml(self.name, self.uuid, disks, metadata=metadata, offset=self._offset)
 
     def define(self, host: machine.Machine) -> None:
         host.run(["virsh", "define", "/dev/stdin"], input=self.xml())

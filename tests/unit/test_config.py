@@ -37,7 +37,10 @@ def test_three_lines(tmp_path):
 
 def test_drop_ins_add_volumes(tmp_path):
     other = VOLUME.replace("vm1:", "vm2:").replace(str(WWID), str(OTHER_WWID)).replace("vm1", "vm2")
-    assert set(load(tmp_path, "volumes:\n" + VOLUME, "volumes:\n" + other).volumes) == {"vm1", "vm2"}
+    assert set(load(tmp_path, "volumes:\n" + VOLUME, "volumes:\n" + other).volumes) == {
+        "vm1",
+        "vm2",
+    }
 
 
 def test_settings(tmp_path):

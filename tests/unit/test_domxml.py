@@ -47,7 +47,10 @@ def test_backing_files_and_mirrors_count_as_sources():
 
 
 def test_metadata_there_and_back():
-    luns = (LUN, Lun(OTHER_WWID, LunAddress("iqn.2026-11.x:b", 300), (Portal("fd77::1", 860),), 4096))
+    luns = (
+        LUN,
+        Lun(OTHER_WWID, LunAddress("iqn.2026-11.x:b", 300), (Portal("fd77::1", 860),), 4096),
+    )
     assert domxml.parse(domain(metadata=stored(luns))).luns == luns
 
 
@@ -97,7 +100,7 @@ def test_disk_xml_is_found_again_in_a_domain():
     xml = domxml.disk_xml(LINK, "vdb")
     (found,) = domxml.parse(domain(xml)).disks
     assert found.target == "vdb" and found.links == (LINK,)
-    for wanted in ("cache=\"none\"", "error_policy=\"stop\"", "discard=\"unmap\"", "io=\"native\""):
+    for wanted in ('cache="none"', 'error_policy="stop"', 'discard="unmap"', 'io="native"'):
         assert wanted in xml
 
 

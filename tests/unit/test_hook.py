@@ -154,12 +154,29 @@ def test_the_fast_path_prints_nothing_and_imports_no_module_of_ours(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-@pytest.mark.parametrize(
-    "change", [{"v": 7}, {"op": 1}, {"deadline": "x"}, {"boottime": None}]
-)
+@pytest.mark.parametrize("change", [{"v": 7}, {"op": 1}, {"deadline": "x"}, {"boottime": None}])
 def test_a_malformed_header_is_refused(change):
     good = {"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "x",
             "boottime": 1.0, "deadline": 45.0}  # fmt: skip
     hookproto.Header.parse(json.dumps(good).encode())
     with pytest.raises(ValueError):
         hookproto.Header.parse(json.dumps({**good, **change}).encode())
+
+
+def test_a_partition_of_an_iscsi_disk_is_not_ours():
+    disks = (Disk("vda", (f"{BY_PATH}-part1",), False, False),)
+    assert concerns(Domain(UUID, "vm1", disks, (), False), frozenset()) is False
+
+
+@pytest.mark.parametrize("operation, code", [("prepare", 1), ("started", 0), ("reconnect", 0)])
+def test_a_broken_package_kills_no_running_guest(tmp_path, operation, code):
+    broken = tmp_path / "hook"
+    broken.write_text(FAST.read_text().replace("/usr/lib/python3/dist-packages", str(tmp_path)))
+    (tmp_path / "kvmlun").mkdir()
+    (tmp_path / "kvmlun/hook.py").write_text("import nonsense")
+    done = subprocess.run(
+        ["python3", "-I", "-S", broken, "vm1", operation, "begin", "-"],
+        input=xml(WWID.link), capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == code and done.stdout == b""
+    assert len(done.stderr.splitlines()) == 1

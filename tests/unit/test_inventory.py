@@ -6,6 +6,7 @@ from kvmlun import inventory
 from kvmlun.domxml import Disk, Domain
 from kvmlun.leases import Lease, Need
 from kvmlun.libvirtconn import Guest, Listing
+from kvmlun.lun import Portal
 from kvmlun.metadata import wanted
 from kvmlun.config import Config, Settings
 
@@ -105,9 +106,24 @@ def test_metadata_of_a_detached_disk_goes():
 
 def test_a_pin_is_not_replaced_by_what_is_there(monkeypatch):
     there = dataclasses.replace(LUN, wwid=worlds.OTHER_WWID)
-    monkeypatch.setattr(inventory, "lun_of_link", lambda _link, sessions: there if sessions else None)
+    monkeypatch.setattr(
+        inventory, "lun_of_link", lambda _link, sessions: there if sessions else None
+    )
     pinned = domain(BY_PATH, luns=[LUN])
     assert not wanted(Listing(7.0, (guest(pinned),)), (SESSION,), EMPTY)
     (first,) = wanted(Listing(7.0, (guest(domain(BY_PATH)),)), (SESSION,), EMPTY)
     assert str(worlds.OTHER_WWID) in first.xml
-    assert not wanted(Listing(7.0, (guest(None, domain(BY_PATH), active=False),)), (SESSION,), EMPTY)
+    assert not wanted(
+        Listing(7.0, (guest(None, domain(BY_PATH), active=False),)), (SESSION,), EMPTY
+    )
+
+
+def test_a_detached_lun_is_free_for_another_domain():
+    assert not list(inventory.other_needs("another", [LEASE], Listing(7.0, (guest(domain()),))))
+
+
+def test_portals_that_only_the_sender_knew_are_kept(monkeypatch):
+    elsewhere = dataclasses.replace(LUN, portals=(*LUN.portals, Portal("10.77.2.1")))
+    monkeypatch.setattr(inventory, "lun_of_link", lambda _link, sessions: LUN if sessions else None)
+    listing = Listing(7.0, (guest(domain(WWID.link, luns=[elsewhere])),))
+    assert wanted(listing, (SESSION,), EMPTY) == []

@@ -36,7 +36,9 @@ def test_a_wwid_leads_to_the_link_that_spells_it(text):
     assert Wwid.from_link(wwid.link) == wwid
 
 
-@pytest.mark.parametrize("text", ["", "naa.", "naa.7001", f"naa.{NAA6}0", "eui.xyz", "t10.", "t10.\n"])
+@pytest.mark.parametrize(
+    "text", ["", "naa.", "naa.7001", f"naa.{NAA6}0", "eui.xyz", "t10.", "t10.\n"]
+)
 def test_malformed_wwids_are_refused(text):
     with pytest.raises(errors.Invalid):
         Wwid.parse(text)
@@ -58,7 +60,8 @@ def test_portals(text, portal):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "san.example.com", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "fe80::1%eth0", "-p"]
+    "text",
+    ["", "san.example.com", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "fe80::1%eth0", "-p"],
 )
 def test_malformed_portals_are_refused(text):
     with pytest.raises(errors.Invalid):
@@ -99,7 +102,8 @@ def test_malformed_iscsi_links_are_refused(tail):
 
 
 @pytest.mark.parametrize(
-    "name", ["iqn.2026-11.x:" + "a" * 223, "iqn.x", "-iqn", "iqn.2026-11.x:a/b", "iqn.2026-11.x:a\n", ""]
+    "name",
+    ["iqn.2026-11.x:" + "a" * 223, "iqn.x", "-iqn", "iqn.2026-11.x:a/b", "iqn.2026-11.x:a\n", ""],
 )
 def test_malformed_target_names_are_refused(name):
     with pytest.raises(errors.Invalid):

@@ -24,7 +24,7 @@ def test_any_of_the_devices_names_may_be_the_pinned_one():
 
 def test_another_disk_is_refused_and_named():
     facts = {**FACTS, "wwids": [str(OTHER_WWID)]}
-    with pytest.raises(errors.Refused, match=f"not {WWID} but {OTHER_WWID}"):
+    with pytest.raises(errors.Stale, match=f"not {WWID} but {OTHER_WWID}"):
         proof.identity(BY_PATH, LUN, facts, DISK)
 
 

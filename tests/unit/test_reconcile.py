@@ -24,9 +24,7 @@ def hold(**by):
 
 def our_session(*disks, holds=None, markers=None):
     session = worlds.session(1, *disks)
-    return worlds.view(
-        session, owned={1}, entries=[worlds.entry()], holds=holds, markers=markers
-    )
+    return worlds.view(session, owned={1}, entries=[worlds.entry()], holds=holds, markers=markers)
 
 
 def ended(actions):
@@ -52,8 +50,14 @@ def test_a_disk_that_disappears_from_an_idle_session_does_not_restart_its_grace(
 
 def test_a_plan_tells_when_to_look_again():
     plan = decide(our_session(worlds.disk()), {}, 100.0, GRACE)
-    assert plan.next_due(GRACE) == 110.0
-    assert decide(worlds.view(), {}, 100.0, GRACE).next_due(GRACE) is None
+    assert plan.next_due(100.0, GRACE) == 110.0
+    assert decide(worlds.view(), {}, 100.0, GRACE).next_due(100.0, GRACE) is None
+
+
+def test_what_was_due_and_could_not_be_done_is_due_again_at_once():
+    world = our_session(worlds.disk())
+    first = decide(world, decide(world, {}, 100.0, GRACE).idle, 110.0, GRACE)
+    assert ended(decide(world, first.idle, 112.0, GRACE).actions) == [1]
 
 
 def test_each_kind_of_hold_keeps_the_session():

@@ -40,6 +40,4 @@ def entry(sid=1, record=True, boot_id="boot", target=TARGET):
 
 
 def view(*sessions, owned=(), entries=(), markers=None, holds=None):
-    return View(
-        sessions, frozenset(owned), tuple(entries), markers or {}, holds or Holds()
-    )
+    return View(sessions, frozenset(owned), tuple(entries), markers or {}, holds or Holds())

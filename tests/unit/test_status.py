@@ -1,0 +1,53 @@
+"""What an operator is shown, whatever of a LUN is there."""
+
+import dataclasses
+
+from kvmlun import status
+from kvmlun.config import Config, Settings
+from kvmlun.lun import Portal
+from kvmlun.reconcile import Holds
+
+from . import worlds
+from .worlds import LUN, WWID
+
+CATALOG = Config(Settings(), {"vm1": dataclasses.replace(LUN, volume="vm1")})
+EMPTY = Config(Settings(), {})
+
+
+def held():
+    holds = Holds()
+    holds.wwid(str(WWID), "vm1")
+    return holds
+
+
+def states(view, config=CATALOG):
+    return [(lun.volume, lun.state, lun.domains) for lun in status.luns(view, config)]
+
+
+def test_each_state():
+    up, down = worlds.session(1, worlds.disk()), worlds.session(1, worlds.disk(), state="FAILED")
+    assert states(worlds.view()) == [("vm1", "absent", ())]
+    assert states(worlds.view(holds=held())) == [("vm1", "missing", ("vm1",))]
+    assert states(worlds.view(up)) == [("vm1", "idle", ())]
+    assert states(worlds.view(up, holds=held())) == [("vm1", "in-use", ("vm1",))]
+    assert states(worlds.view(down, holds=held())) == [("vm1", "down", ("vm1",))]
+
+
+def test_a_lun_without_a_catalog_entry_is_shown_while_it_is_needed():
+    up = worlds.session(1, worlds.disk())
+    assert states(worlds.view(up, holds=held()), EMPTY) == [("", "in-use", ("vm1",))]
+    assert states(worlds.view(holds=held()), EMPTY) == [("", "missing", ("vm1",))]
+    assert states(worlds.view(up), EMPTY) == []
+
+
+def test_one_lun_behind_two_sessions_is_one_lun():
+    other = worlds.session(2, worlds.disk("sdb"), portal=Portal("10.77.2.1"))
+    (lun,) = status.luns(worlds.view(worlds.session(1, worlds.disk()), other), CATALOG)
+    assert lun.sessions == (1, 2) and len(lun.portals) == 2
+
+
+def test_only_sessions_of_concern_are_shown():
+    foreign = worlds.session(3, target="iqn.2026-11.com.example:backup")
+    mine = worlds.session(1, worlds.disk())
+    shown = status.sessions(worlds.view(mine, foreign, owned=[1]), CATALOG)
+    assert [(session.sid, session.owned) for session in shown] == [(1, True)]
