@@ -81,8 +81,8 @@ def report(rows: list[tuple[str, float, float, float, float]], rounds: int) -> s
         "# Benchmark",
         "",
         "Made by `python3 -m bench --report docs/benchmark.md`; do not edit.",
-        f"Medians of {rounds} rounds ({rounds * 4} for the second row), alternating, on one host of "
-        f"the lab, {datetime.date.today()}, commit {commit}.",
+        f"Medians of {rounds} rounds ({rounds * 4} for the second row), alternating, on one host "
+        f"of the lab, {datetime.date.today()}, commit {commit}.",
         "The host has lvm2, mdadm, multipath-tools and sg3-utils-udev installed; the raw way runs "
         "under the stock rules.",
         "",

@@ -95,7 +95,8 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
     version = element.get("version", "")
     if version != str(VERSION):
         raise errors.Invalid(
-            f"kvmlun metadata has version {version[:20]!r}, this host reads {VERSION}; upgrade kvmlun here"
+            f"kvmlun metadata has version {version[:20]!r}, this host reads {VERSION}; "
+            "upgrade kvmlun here"
         )
     for disk in element.iterfind(f"{{{NAMESPACE}}}disk"):
         size = disk.get("size", "")

@@ -75,7 +75,7 @@ def _of_domain(
 
 
 def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | None:
-    """Describe the LUN that a link leads to right now; this host's catalog knows all its portals."""
+    """Describe the LUN that a link leads to now, with all portals that the catalog has."""
     lun = inventory.lun_of_link(link, sessions)
     catalog = lun and lun.wwid and config.by_wwid(lun.wwid)
     return replace(lun, portals=catalog.portals) if lun and catalog else lun

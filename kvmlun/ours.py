@@ -16,7 +16,6 @@ from . import errors
 from .domxml import Disk, Domain
 from .lun import BY_ID, BY_PATH, Lun, LunAddress, Wwid, parse_by_path
 
-
 _PARTITION = re.compile(r"-part[0-9]+$")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.lab import commands, errors
 
 _PYTHON = "/usr/lib/python3/dist-packages"
-# Package and a file only it brings: for the hosts, the guest, the package under test, its unit tests.
+# Package and a file only it brings: for hosts, guest, the package under test, the tests.
 NEEDED = (
     ("user-mode-linux", "/usr/bin/linux.uml"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),

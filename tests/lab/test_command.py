@@ -64,7 +64,8 @@ def test_volumes_and_exit_codes(s: Stage) -> None:
         down = host.run("kvmlun status", check=False)
     finally:
         host.run(
-            "systemctl unmask --runtime kvmlund.socket kvmlund; systemctl start kvmlund.socket kvmlund"
+            "systemctl unmask --runtime kvmlund.socket kvmlund; "
+            "systemctl start kvmlund.socket kvmlund"
         )
     assert down.rc == 3 and len(down.err.splitlines()) == 1
 

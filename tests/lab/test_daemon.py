@@ -75,7 +75,8 @@ def test_qemu_that_dies_while_libvirtd_is_dead(s: Stage, vm) -> None:
     """libvirtd never sees that VM again (its state is lost), so no hook says release."""
     host = s.kvms[0]
     qemu = host.run(["pidof", "qemu-system-x86_64"]).out.strip()
-    host.run(f"systemctl stop libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd; "
-             f"kill -9 {qemu}; rm -f /run/libvirt/qemu/vm1.xml; systemctl start libvirtd.socket libvirtd")  # fmt: skip
+    sockets = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
+    host.run(f"systemctl stop {sockets} libvirtd; kill -9 {qemu}")
+    host.run(f"rm -f /run/libvirt/qemu/vm1.xml; systemctl start {sockets} libvirtd")
     s.wait_clean()
     vm.check_data(s.san)

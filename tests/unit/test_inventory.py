@@ -3,12 +3,12 @@
 import dataclasses
 
 from kvmlun import inventory
+from kvmlun.config import Config, Settings
 from kvmlun.domxml import Disk, Domain
 from kvmlun.leases import Lease, Need
 from kvmlun.libvirtconn import Guest, Listing
 from kvmlun.lun import Portal
 from kvmlun.metadata import wanted
-from kvmlun.config import Config, Settings
 
 from . import worlds
 from .worlds import ADDRESS, BY_PATH, LUN, TARGET, UUID, WWID
