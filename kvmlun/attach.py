@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from . import errors, iscsi, lun, nodedb, proof, sysfs
 from .config import Settings
 from .ledger import Ledger
-from .lun import BY_PATH, Lun, Portal, Wwid
+from .links import BY_PATH
+from .lun import Lun, Portal, Wwid
 from .markers import Markers
 from .sysfs import Disk, Session
 from .udev import Udev

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from . import errors
-from .lun import BY_ID, BY_PATH, Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
+from .links import BY_ID, BY_PATH
+from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
 
 NAMESPACE = "https://kvmlun.github.io/ns/domain/1"
 PREFIX = "kvmlun"

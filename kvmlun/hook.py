@@ -1,20 +1,25 @@
 """The qemu hook's slow path: for domains with a disk that may be kvmlun's.
 
-Standard library only. It never calls libvirt, and nothing it starts outlives
-it. Its stderr is what ``virsh`` prints, so it is one line.
+libvirt waits for it and holds the VM's lock, and starting Python is most of its
+time, so it imports as little as it can: `_socket` and no XML parser halve what
+it adds to that. It never calls libvirt, and nothing it starts outlives it. Its
+stderr is what ``virsh`` prints, so it is one line.
 """
 
-from __future__ import annotations
-
+import _socket
+import json
+import os
 import sys
-import syslog
 import time
-from pathlib import Path
 
-from . import domxml, errors, hookproto, ours
+from . import hookproto, links
 
-WWIDS = Path("/var/lib/kvmlun/wwids")
-BYPASS = Path("/run/kvmlun/bypass")
+WWIDS = "/var/lib/kvmlun/wwids"
+BYPASS = "/run/kvmlun/bypass"
+
+
+class Refusal(Exception):
+    """The start is refused; the text is the line for the operator."""
 
 
 def main(argv: list[str], xml: bytes) -> int:
@@ -23,67 +28,108 @@ def main(argv: list[str], xml: bytes) -> int:
     asked = operation in hookproto.ASKED
     if not asked and operation not in hookproto.TOLD:
         return 0
-    header = hookproto.Header(
-        v=hookproto.VERSION,
-        op=operation,
-        subop=subop,
-        extra=extra,
-        name=name,
-        boottime=time.clock_gettime(time.CLOCK_BOOTTIME),
-        deadline=hookproto.ASKED.get(operation, 0.0),
-    )
+    header = {
+        "v": hookproto.VERSION,
+        "op": operation,
+        "subop": subop,
+        "extra": extra,
+        "name": name,
+        "boottime": time.clock_gettime(time.CLOCK_BOOTTIME),
+        "deadline": hookproto.ASKED.get(operation, 0.0),
+    }
     try:
         if asked:
             _ask(header, xml)
         else:
-            hookproto.tell(header, xml)
-    except (errors.Error, OSError, ValueError) as error:
-        # A failing `started` or `reconnect` would kill a running guest.
-        return _refuse(error) if asked else 0
+            _send(header, xml, hookproto.TELL_SECONDS).close()
+    except (Refusal, OSError, ValueError) as error:
+        if asked:
+            line = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())
+            print(f"kvmlun: {line}", file=sys.stderr)
+            return 1
     return 0
 
 
-def _refuse(error: Exception) -> int:
-    print(f"kvmlun: {errors.one_line(str(error))}", file=sys.stderr)
-    return 1
-
-
-def _ask(header: hookproto.Header, xml: bytes) -> None:
-    """Raises errors.Error to refuse, OSError or ValueError where there is no answer."""
-    domain = domxml.parse(xml)
-    concerned = ours.concerns(domain, _catalog())
-    if concerned is False or _bypassed(domain):
+def _ask(header: dict[str, object], xml: bytes) -> None:
+    """Raises Refusal to refuse, OSError or ValueError where there is no answer."""
+    if not concerns(xml) or _bypassed(xml, str(header["name"])):
         return
+    seconds = float(str(header["deadline"]))
     try:
-        reply = hookproto.ask(header, xml)
+        connection = _send(header, xml, seconds)
+        reply = b"".join(iter(lambda: connection.recv(65536), b""))
     except TimeoutError:
-        raise errors.Timeout(
-            f"kvmlund did not answer within {header.deadline:.0f} s; see journalctl -u kvmlund"
+        raise Refusal(
+            f"kvmlund did not answer within {seconds:.0f} s; see journalctl -u kvmlund"
         ) from None
     except OSError as error:
-        raise errors.Unreachable(
+        raise Refusal(
             f"kvmlund does not answer ({error.strerror or error}); "
             "start it with: systemctl start kvmlund.socket kvmlund"
         ) from error
-    if reply.get("ok") is not True:
-        raise errors.Refused(str(reply.get("line") or "refused without a reason"))
+    answer = json.loads(reply)
+    if not isinstance(answer, dict) or answer.get("ok") is not True:
+        line = answer.get("line") if isinstance(answer, dict) else None
+        raise Refusal(line or "kvmlund refused without a reason")
 
 
-def _catalog() -> frozenset[str] | None:
+def _send(header: dict[str, object], xml: bytes, seconds: float) -> _socket.socket:
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    connection.settimeout(seconds)
+    connection.connect(hookproto.SOCKET)
+    data = json.dumps(header).encode()
+    connection.sendall(len(data).to_bytes(4, "big") + data + xml)
+    connection.shutdown(_socket.SHUT_WR)
+    return connection
+
+
+def concerns(xml: bytes) -> bool:
+    """Tell whether a disk of the domain is or may be ours.
+
+    libvirt formats the XML itself, so each source stands there as one quoted
+    text. A missing link counts if the catalog or the domain's metadata has its
+    WWID, and while nobody knows the catalog.
+    """
     try:
-        return frozenset(WWIDS.read_text().split())
+        with open(WWIDS, "rb") as file:
+            catalog = file.read()
     except OSError:
-        return None
+        catalog = None
+    for link in _links(xml):
+        judged = links.judge(link)
+        if judged == links.OURS:
+            return True
+        if judged == links.UNSEEN:
+            digits = link.lower().rpartition("-")[2].removeprefix("0x").encode()
+            # scsi-3… and scsi-2… have one digit more than the WWID.
+            known = catalog is None or digits in catalog or digits[1:] in catalog
+            if known or digits in _metadata(xml) or digits[1:] in _metadata(xml):
+                return True
+    return False
 
 
-def _bypassed(domain: domxml.Domain) -> bool:
+def _links(xml: bytes) -> set[str]:
+    quoted = xml.replace(b'"', b"'").split(b"'")
+    found = (
+        text for text in quoted if text.startswith((b"/dev/disk/by-id/", b"/dev/disk/by-path/"))
+    )
+    return {link.decode(errors="replace") for link in found}
+
+
+def _metadata(xml: bytes) -> bytes:
+    return xml[: xml.find(b"</metadata>")].lower() if b"kvmlun.github.io" in xml else b""
+
+
+def _bypassed(xml: bytes, name: str) -> bool:
     """Break-glass: an operator said that this VM is to start unchecked."""
-    if not (domain.uuid and "/" not in domain.uuid and (BYPASS / domain.uuid).exists()):
+    uuid = xml.partition(b"<uuid>")[2].partition(b"</uuid>")[0].decode(errors="replace").strip()
+    if not uuid or "/" in uuid or not os.path.exists(f"{BYPASS}/{uuid}"):
         return False
+    import syslog
+
     syslog.openlog("kvmlun-hook", facility=syslog.LOG_DAEMON)
     syslog.syslog(
         syslog.LOG_ALERT,
-        f"domain {errors.one_line(domain.name)} starts WITHOUT kvmlun's checks: "
-        f"{BYPASS}/{domain.uuid} exists",
+        f"domain {name!r} starts WITHOUT kvmlun's checks: {BYPASS}/{uuid} exists",
     )
     return True

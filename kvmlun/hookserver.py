@@ -7,9 +7,9 @@ import json
 import logging
 import socket
 import struct
+from dataclasses import dataclass
 
 from . import domxml, errors, hookproto
-from .hookproto import Header
 from .leases import boottime
 from .manager import Manager
 from .wait import Deadline
@@ -19,6 +19,39 @@ log = logging.getLogger("kvmlun.hookserver")
 # The hook gives up at its own deadline; the answer has to be there a little earlier.
 _MARGIN_SECONDS = 1.0
 _READ_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Header:
+    """A hook call, as hookproto describes it."""
+
+    v: int
+    op: str
+    subop: str
+    extra: str
+    name: str
+    boottime: float
+    deadline: float
+
+    @classmethod
+    def parse(cls, data: bytes) -> Header:
+        """Raises ValueError unless `data` is a header of this or the previous version."""
+        value = json.loads(data)
+        if not isinstance(value, dict) or value.get("v") not in (
+            hookproto.VERSION,
+            hookproto.VERSION - 1,
+        ):
+            raise ValueError("unknown version of the hook protocol")
+        if not set(cls.__dataclass_fields__) <= set(value):
+            raise ValueError("a header field is missing")
+        header = cls(**{field: value[field] for field in cls.__dataclass_fields__})
+        texts = (header.op, header.subop, header.extra, header.name)
+        numbers = (header.boottime, header.deadline)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("a header field is no text")
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError("a header field is no number")
+        return header
 
 
 class HookServer:
@@ -46,7 +79,7 @@ class HookServer:
     async def _reply(self, reader: asyncio.StreamReader) -> dict[str, object]:
         try:
             header, xml = await asyncio.wait_for(_read(reader), _READ_SECONDS)
-        except (ValueError, KeyError, TypeError, EOFError, TimeoutError) as error:
+        except (ValueError, EOFError, TimeoutError) as error:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")
         try:

@@ -9,7 +9,8 @@ from . import errors
 from .domxml import Domain
 from .leases import Lease, Need
 from .libvirtconn import Guest, Listing
-from .lun import BY_PATH, Lun, LunAddress, Wwid, parse_by_path
+from .links import BY_PATH
+from .lun import Lun, LunAddress, Wwid, parse_by_path
 from .reconcile import Holds
 from .sysfs import Session
 

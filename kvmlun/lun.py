@@ -11,10 +11,9 @@ import ipaddress
 import re
 
 from . import errors
+from .links import BY_ID, BY_PATH
 
 ISCSI_PORT = 3260  # RFC 7143, section 4.1
-BY_ID = "/dev/disk/by-id/"
-BY_PATH = "/dev/disk/by-path/"
 
 # RFC 3720, section 3.2.6.3: at most 223 bytes; iqn., eui. or naa. names.
 _TARGET = re.compile(

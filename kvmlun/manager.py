@@ -260,7 +260,8 @@ class Manager:
             self._markers.drop(action.id_path)
         elif isinstance(action, ForgetEntry):
             async with self._attacher.lock(action.entry.target, Deadline(_BUSY_SECONDS)):
-                if not self._target_needed(action.entry.target):
+                current = action.entry in self._ledger.entries
+                if current and not self._target_needed(action.entry.target):
                     await self._detacher.forget(action.entry)
         else:
             async with self._attacher.lock(action.session.target, Deadline(_BUSY_SECONDS)):

@@ -5,16 +5,16 @@ import os
 import socket
 import struct
 import subprocess
+import syslog
 import threading
 from pathlib import Path
 
 import pytest
 
 from kvmlun import hook, hookproto
-from kvmlun.domxml import Disk, Domain
-from kvmlun.ours import concerns
+from kvmlun.hookserver import Header
 
-from .worlds import BY_PATH, LUN, OTHER_WWID, UUID, WWID
+from .worlds import BY_PATH, OTHER_WWID, UUID, WWID
 
 FAST = Path(__file__).resolve().parents[2] / "hooks/qemu"
 
@@ -48,7 +48,7 @@ class Daemon:
     def header(self):
         self._thread.join(5)
         (length,) = struct.unpack(">I", self.received[:4])
-        return hookproto.Header.parse(self.received[4 : 4 + length]), self.received[4 + length :]
+        return Header.parse(self.received[4 : 4 + length]), self.received[4 + length :]
 
 
 @pytest.fixture
@@ -56,10 +56,8 @@ def place(tmp_path, monkeypatch):
     """Have the hook use sockets and files below a temporary folder."""
     path = tmp_path / "s"
     monkeypatch.setattr(hookproto, "SOCKET", str(path))
-    for function in (hookproto.ask, hookproto.tell):
-        monkeypatch.setattr(function, "__defaults__", (str(path),))
-    monkeypatch.setattr(hook, "WWIDS", tmp_path / "wwids")
-    monkeypatch.setattr(hook, "BYPASS", tmp_path / "bypass")
+    monkeypatch.setattr(hook, "WWIDS", str(tmp_path / "wwids"))
+    monkeypatch.setattr(hook, "BYPASS", str(tmp_path / "bypass"))
     return tmp_path
 
 
@@ -124,7 +122,7 @@ def test_a_missing_link_is_refused_where_even_the_catalog_is_missing(place):
 
 def test_break_glass(place, monkeypatch):
     logged = []
-    monkeypatch.setattr(hook.syslog, "syslog", lambda _level, text: logged.append(text))
+    monkeypatch.setattr(syslog, "syslog", lambda _level, text: logged.append(text))
     (place / "wwids").write_text(f"{WWID}\n")
     (place / "bypass").mkdir()
     (place / "bypass" / UUID).touch()
@@ -132,16 +130,26 @@ def test_break_glass(place, monkeypatch):
     assert "WITHOUT" in logged[0]
 
 
-def test_metadata_makes_a_link_ours():
-    disks = (Disk("vda", (WWID.link,), False, False),)
-    assert concerns(Domain(UUID, "vm1", disks, (LUN,), True), frozenset())
-    assert concerns(Domain(UUID, "vm1", disks, (), False), frozenset()) is False
-    assert concerns(Domain(UUID, "vm1", disks, (), False), None) is None
+def metadata(wwid):
+    return f"""<domain><metadata><kvmlun:domain xmlns:kvmlun="https://kvmlun.github.io/ns/domain/1">
+      <kvmlun:disk wwid="{wwid}"/></kvmlun:domain></metadata><devices><disk>""".encode()
 
 
-def test_a_by_path_link_is_ours_by_its_name():
-    disks = (Disk("vda", (BY_PATH,), False, False),)
-    assert concerns(Domain(UUID, "vm1", disks, (), False), frozenset())
+@pytest.mark.parametrize("link", [WWID.link, WWID.link.replace("wwn-0x", "scsi-3")])
+def test_a_missing_link_is_ours_if_catalog_or_metadata_know_it(place, link):
+    (place / "wwids").write_text(f"{OTHER_WWID}\n")
+    assert not hook.concerns(xml(link))
+    assert hook.concerns(metadata(WWID) + xml(link))
+    assert not hook.concerns(metadata(OTHER_WWID) + xml(link))
+    (place / "wwids").write_text(f"{OTHER_WWID}\n{WWID}\n")
+    assert hook.concerns(xml(link))
+
+
+def test_a_by_path_link_is_ours_by_its_name(place):
+    (place / "wwids").write_text("")
+    assert hook.concerns(xml(BY_PATH))
+    assert not hook.concerns(xml(f"{BY_PATH}-part1"))
+    assert not hook.concerns(xml("/dev/disk/by-path/pci-0000:00:1f.2-ata-1"))
 
 
 def test_the_fast_path_prints_nothing_and_imports_no_module_of_ours(tmp_path):
@@ -158,14 +166,9 @@ def test_the_fast_path_prints_nothing_and_imports_no_module_of_ours(tmp_path):
 def test_a_malformed_header_is_refused(change):
     good = {"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "x",
             "boottime": 1.0, "deadline": 45.0}  # fmt: skip
-    hookproto.Header.parse(json.dumps(good).encode())
+    Header.parse(json.dumps(good).encode())
     with pytest.raises(ValueError):
-        hookproto.Header.parse(json.dumps({**good, **change}).encode())
-
-
-def test_a_partition_of_an_iscsi_disk_is_not_ours():
-    disks = (Disk("vda", (f"{BY_PATH}-part1",), False, False),)
-    assert concerns(Domain(UUID, "vm1", disks, (), False), frozenset()) is False
+        Header.parse(json.dumps({**good, **change}).encode())
 
 
 @pytest.mark.parametrize("operation, code", [("prepare", 1), ("started", 0), ("reconnect", 0)])
