@@ -61,6 +61,7 @@ class Workers:
                 _give_up(worker)
                 raise
             self._idle.append(worker)
+        log.debug("SCSI %s %s: %s", name, args, answer)
         if "error" in answer:
             raise _KINDS[answer["kind"]](answer["error"])
         return answer["result"]
