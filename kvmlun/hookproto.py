@@ -5,7 +5,7 @@ the domain XML until the end of the stream. Reply: a JSON object until the end.
 
 The header has ``v``, the hook's argv as ``name``, ``op``, ``subop`` and ``extra``,
 ``boottime`` when the hook began (CLOCK_BOOTTIME, seconds) and ``deadline``, how
-many seconds it waits. The reply has ``v``, ``ok`` and ``line``, the reason.
+many seconds it waits. The reply has ``ok``, which comes first, ``v`` and ``line``, the reason.
 """
 
 VERSION = 1
@@ -17,3 +17,5 @@ MAX_XML = 16 << 20
 ASKED = {"migrate": 10.0, "restore": 10.0, "prepare": 45.0, "start": 10.0}
 TOLD = ("started", "reconnect", "stopped", "release")
 TELL_SECONDS = 2.0
+# A reply that begins like this needs no JSON parser.
+GRANTED = b'{"ok": true,'

@@ -111,7 +111,7 @@ class HookServer:
 
 
 def _answer(problem: str) -> dict[str, object]:
-    return {"v": hookproto.VERSION, "ok": not problem, "line": problem}
+    return {"ok": not problem, "v": hookproto.VERSION, "line": problem}
 
 
 def _peer_uid(writer: asyncio.StreamWriter) -> int:

@@ -71,7 +71,8 @@ class Ledger:
     def made(self, session: Session) -> None:
         """Note which session came of the intent."""
         if session.portal and (entry := self.find(session.target, session.portal)):
-            self._put(replace(entry, sid=session.sid))
+            # A session does not outlive a power cut, so its id need not either.
+            self._put(replace(entry, sid=session.sid), sync=False)
 
     def forget(self, entry: Entry) -> None:
         statefile.remove(self._path(entry))
@@ -82,8 +83,8 @@ class Ledger:
         entry = session.portal and self.find(session.target, session.portal)
         return bool(entry and entry.boot_id == self._boot and entry.sid in (0, session.sid))
 
-    def _put(self, entry: Entry) -> None:
-        statefile.write(self._path(entry), asdict(entry))
+    def _put(self, entry: Entry, sync: bool = True) -> None:
+        statefile.write(self._path(entry), asdict(entry), sync)
         self._entries[entry.key] = entry
 
     def _path(self, entry: Entry) -> Path:

@@ -34,6 +34,8 @@ log = logging.getLogger("kvmlun.manager")
 
 # A disk that something has open is looked at again after this time, since a close has no event.
 _BUSY_SECONDS = 2.0
+# Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself first.
+_SOAK_SECONDS = 0.5
 
 
 class Manager:
@@ -174,7 +176,8 @@ class Manager:
             try:
                 await asyncio.wait_for(self._wake.wait(), pause)
             except TimeoutError:
-                pass
+                continue
+            await asyncio.sleep(_SOAK_SECONDS)
 
     async def _watch_sessions(self) -> None:
         """A session that drops or recovers raises no event, so its state is looked at."""

@@ -14,15 +14,19 @@ from . import errors
 log = logging.getLogger("kvmlun.statefile")
 
 
-def write(path: Path, value: object) -> None:
-    """Replace `path` by `value` as JSON; raises errors.Storage and then leaves the old file."""
+def write(path: Path, value: object, sync: bool = True) -> None:
+    """Replace `path` by `value` as JSON; raises errors.Storage and then leaves the old file.
+
+    Without `sync` a power cut may bring the old file back, never a torn one.
+    """
     temporary = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(temporary, "w", opener=_private) as file:
             json.dump(value, file)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         temporary.rename(path)
     except OSError as error:
         raise errors.Storage(f"cannot write {path}: {error.strerror}; nothing was done") from error

@@ -12,16 +12,21 @@ from pathlib import Path
 import pytest
 
 from kvmlun import hook, hookproto
-from kvmlun.hookserver import Header
+from kvmlun.hookserver import Header, _answer
 
 from .worlds import BY_PATH, OTHER_WWID, UUID, WWID
 
+NAME = 'vm 1 "\u00fc" \\ \n'
 FAST = Path(__file__).resolve().parents[2] / "hooks/qemu"
 
 
 def xml(link, uuid=UUID):
     disk = f"<disk type='block'><source dev='{link}'/><target dev='vda'/></disk>" if link else ""
     return f"<domain><name>vm1</name><uuid>{uuid}</uuid><devices>{disk}</devices></domain>".encode()
+
+
+def granted():
+    return json.dumps(_answer("")).encode()
 
 
 class Daemon:
@@ -62,16 +67,16 @@ def place(tmp_path, monkeypatch):
 
 
 def call(operation, link=WWID.link):
-    return hook.main(["vm1", operation, "begin", "-"], xml(link))
+    return hook.main([NAME, operation, "begin", "-"], xml(link))
 
 
 @pytest.mark.parametrize("operation", ["prepare", "start", "migrate", "restore"])
 def test_an_asked_operation_gets_argv_and_xml_through(place, operation):
     (place / "wwids").write_text(f"{WWID}\n")
-    daemon = Daemon(place / "s", b'{"v": 1, "ok": true, "line": ""}')
+    daemon = Daemon(place / "s", granted())
     assert call(operation) == 0
     header, sent = daemon.header()
-    assert (header.op, header.name, header.extra) == (operation, "vm1", "-")
+    assert (header.op, header.name, header.extra) == (operation, NAME, "-")
     assert sent == xml(WWID.link) and header.boottime > 0
 
 
