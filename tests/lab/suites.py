@@ -46,9 +46,9 @@ class Suite:
         )
 
 
-# QEMU 7.2 loses writes of an emulated guest that migrates: it clears the dirty bitmap without
-# telling the CPU's TLB (fixed in 9.0: "physmem: Fix migration dirty bitmap coherency with TCG
-# memory access"). KVM guests are not concerned, ours crash now and then. The fix is in backports.
+# QEMU 7.2 can lose writes of an emulated guest that migrates: it clears the dirty bitmap without
+# resetting the CPU's TLB (migration's cpu_physical_memory_sync_dirty_bitmap; later versions call
+# tlb_reset_dirty_range_all there). KVM guests are not concerned; one of ours crashed that way.
 SUITES = (Suite("bookworm", backports="qemu* seabios"), Suite("trixie"))
 
 # Nothing in the lab waits for these; they would run at some moment of a test.
