@@ -152,10 +152,6 @@ class LunAddress:
         """
         return (self.lun,) if self.lun < 256 else (self.lun, self.lun | 0x4000)
 
-    def id_paths(self, portal: Portal) -> tuple[str, ...]:
-        """udev's ID_PATH values for this LUN behind `portal`."""
-        return tuple(id_path(portal, self.target, number) for number in self.kernel_luns)
-
 
 def id_path(portal: Portal, target: str, kernel_lun: int) -> str:
     """udev's ID_PATH (systemd udev-builtin-path_id.c, format_lun_number)."""

@@ -314,10 +314,7 @@ class Manager:
 
     def _session_needed(self, sid: int) -> bool:
         session = sysfs.session(sid)
-        return session is not None and (
-            self._target_needed(session.target)
-            or any(self._disk_needed(sid, disk) for disk in session.disks)
-        )
+        return session is not None and bool(self.holds().of_session(session))
 
     def _disk_needed(self, sid: int, disk: Disk) -> bool:
         session = sysfs.session(sid)

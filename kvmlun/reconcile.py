@@ -40,6 +40,12 @@ class Holds:
                 holders |= names
         return frozenset(holders)
 
+    def of_session(self, session: Session) -> frozenset[str]:
+        """Holders of the session's disks, and of LUNs of its target that are not here yet."""
+        return self.of_target(session.target).union(
+            *(self.of_disk(session, disk) for disk in session.disks)
+        )
+
     def of_target(self, target: str) -> frozenset[str]:
         return frozenset(
             name
@@ -107,19 +113,13 @@ def decide(view: View, idle: Mapping[Action, float], now: float, grace: float) -
 
 def _unused(view: View) -> Iterable[Action]:
     for session in view.sessions:
-        if session.sid in view.owned and not _needed(view.holds, session):
+        if session.sid in view.owned and not view.holds.of_session(session):
             yield EndSession(_identity(session))
             continue
         for disk in session.disks:
             scanned = view.markers.get(session.id_path(disk) or "", False)
             if scanned and not view.holds.of_disk(session, disk):
                 yield RemoveDisk(_identity(session), disk)
-
-
-def _needed(holds: Holds, session: Session) -> bool:
-    return bool(holds.of_target(session.target)) or any(
-        holds.of_disk(session, disk) for disk in session.disks
-    )
 
 
 def _identity(session: Session) -> Session:

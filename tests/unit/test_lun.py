@@ -3,7 +3,7 @@
 import pytest
 
 from kvmlun import errors
-from kvmlun.lun import LunAddress, Portal, Wwid, parse_by_path, parse_lun, parse_target
+from kvmlun.lun import LunAddress, Portal, Wwid, id_path, parse_by_path, parse_lun, parse_target
 
 NAA6 = "6001405a1b2c3d4e5f60718293a4b5c6"
 
@@ -82,7 +82,9 @@ def test_by_path_links_there_and_back(portal, lun, name):
     assert parsed is not None
     assert parsed.address == LunAddress("iqn.2026-11.io.x:a", lun)
     assert parsed.portals == (Portal(portal),)
-    assert name in parsed.address.id_paths(parsed.portals[0])
+    address = parsed.address
+    spelled = [id_path(Portal(portal), address.target, n) for n in address.kernel_luns]
+    assert name in spelled
 
 
 def test_a_flat_lun_number_in_a_link_means_the_same_lun():
