@@ -37,6 +37,10 @@ class Request:
     shareable: bool
     domain: str  # UUID of who asks
 
+    @property
+    def pinned(self) -> Wwid | None:
+        return self.lun.wwid or Wwid.from_link(self.link)
+
 
 class Attacher:
     """Brings LUNs to this host. All methods raise errors.Error.
@@ -159,26 +163,24 @@ class Attacher:
         ours = not records or bool(entry and entry.record)
         self._ledger.intend(target, portal, record=ours)
         try:
-            if ours and records:
-                await iscsi.delete_record(target, portal, limit)
             if ours:
-                await iscsi.create_record(target, portal, settings.node_record(), limit)
+                await asyncio.to_thread(nodedb.write, target, portal, settings.node_record())
             await iscsi.login(target, portal, limit)
         except errors.Timeout:
             raise
         except errors.Storage:
-            await self._forget(target, portal, limit)
+            await self._forget(target, portal)
             raise
         for session in sysfs.sessions():
             if (session.target, session.portal) == (target, portal):
                 self._ledger.made(session)
         log.info("logged in to %s at %s", target, portal)
 
-    async def _forget(self, target: str, portal: Portal, limit: float) -> None:
+    async def _forget(self, target: str, portal: Portal) -> None:
         """After a login that failed for good nothing there is ours any more."""
         entry = self._ledger.find(target, portal)
         if entry and entry.record:
-            await iscsi.delete_record(target, portal, limit)
+            await asyncio.to_thread(nodedb.delete, target, portal)
         if entry:
             self._ledger.forget(entry)
 
@@ -212,7 +214,7 @@ class Attacher:
         address = request.lun.address
         for number in address.kernel_luns:
             id_path = lun.id_path(session.portal, session.target, number)
-            self._markers.put(id_path, scanned=True)
+            self._markers.put(id_path, scanned=True, wwid=request.pinned)
             await self._workers.call("scan", session.host, number, timeout=deadline.left)
             if sysfs.has_lun(session.host, number):
                 return
@@ -225,7 +227,7 @@ class Attacher:
             return
         id_path = session.id_path(disk) or ""
         if id_path not in self._markers:
-            self._markers.put(id_path, scanned=False)
+            self._markers.put(id_path, scanned=False, wwid=request.pinned)
         await self._workers.call("change", disk.name, timeout=deadline.left)
 
     # proof

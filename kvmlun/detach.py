@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 
-from . import errors, iscsi, sysfs
+from . import errors, iscsi, nodedb, sysfs
 from .ledger import Entry, Ledger
 from .markers import Markers
 from .sysfs import Disk, Session
@@ -68,7 +69,7 @@ class Detacher:
     async def forget(self, entry: Entry) -> None:
         """Delete the node record we made, and then the note that it was ours."""
         if entry.record:
-            await iscsi.delete_record(entry.target, entry.portal, _SECONDS)
+            await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
         self._ledger.forget(entry)
 
     async def _check_unused(self, disk: Disk, session: Session, deadline: Deadline) -> None:

@@ -1,12 +1,11 @@
 """The qemu hook's slow path: for domains with a disk that may be kvmlun's.
 
 libvirt waits for it and holds the VM's lock, and starting Python is most of its
-time, so it imports as little as it can: no XML parser, and of `socket` and `json`
-the C parts that they are made of. It never calls libvirt, and nothing it starts outlives it. Its
+time, so it imports as little as it can: no XML parser, no JSON, and of `socket`
+the C part that it is made of. It never calls libvirt, and nothing it starts outlives it. Its
 stderr is what ``virsh`` prints, so it is one line.
 """
 
-import _json
 import _socket
 import os
 import sys
@@ -88,7 +87,14 @@ def _send(header: dict[str, object], xml: bytes, seconds: float) -> _socket.sock
 
 
 def _encode(value: object) -> str:
-    return _json.encode_basestring_ascii(value) if isinstance(value, str) else repr(value)
+    """Return `value` as JSON, a text with its UTF-16 codes where it is not plain."""
+    if not isinstance(value, str):
+        return repr(value)
+    codes = []
+    for code in map(ord, value):
+        high, low = divmod(code - 0x10000, 0x400)
+        codes += [code] if code < 0x10000 else [0xD800 + high, 0xDC00 + low]
+    return '"' + "".join(f"\\u{code:04x}" for code in codes) + '"'
 
 
 def concerns(xml: bytes) -> bool:

@@ -1,12 +1,10 @@
-"""Acting with open-iscsi: node records, login, logout. Reading is sysfs.py's part."""
+"""Acting with open-iscsi: login and logout. Reading is sysfs.py's part."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Mapping
 
-from . import commands, errors, nodedb
+from . import commands, errors
 from .lun import Portal
 
 log = logging.getLogger("kvmlun.iscsi")
@@ -29,34 +27,15 @@ _MEANING = {
 }
 
 
-async def create_record(
-    target: str, portal: Portal, settings: Mapping[str, str], timeout: float
-) -> None:
-    """Make a node record with `settings` on top of the host's defaults.
-
-    Must not be called where a record exists: ``-o new`` would replace it
-    (usr/iscsiadm.c, add_static_rec). Raises errors.Storage or errors.Timeout.
-    """
-    await _iscsiadm("node", target, portal, "--op", "new", timeout=timeout)
-    records = nodedb.records(target, portal)
-    if not records:
-        raise errors.Storage(f"iscsiadm made no node record for {target} at {portal}")
-    for record in records:
-        await asyncio.to_thread(nodedb.configure, record, settings)
-
-
-async def delete_record(target: str, portal: Portal, timeout: float) -> None:
-    """Remove a node record; one that is gone already is no error."""
-    await _iscsiadm("node", target, portal, "--op", "delete", timeout=timeout, fine=_ALREADY_GONE)
-
-
 async def login(target: str, portal: Portal, timeout: float) -> None:
     """Log in and return when iscsid says that it is done.
 
     A session that exists is no error, but may still be on its way: iscsid
     lists it from the moment the login starts, so the caller looks at its state.
     """
-    await _iscsiadm("node", target, portal, "--login", timeout=timeout, fine=(_SESSION_EXISTS,))
+    args = ["iscsiadm", "-m", "node", "-T", target, "-p", str(portal), "-I", "default", "--login"]
+    result = await commands.run(args, timeout)
+    _check(result, f"log in to {target} at {portal}", (_SESSION_EXISTS,))
 
 
 async def logout(sid: int, timeout: float) -> None:
@@ -64,19 +43,6 @@ async def logout(sid: int, timeout: float) -> None:
     args = ["iscsiadm", "-m", "session", "-r", str(sid), "--logout"]
     result = await commands.run(args, timeout)
     _check(result, f"log out of session {sid}", _ALREADY_GONE)
-
-
-async def _iscsiadm(
-    mode: str,
-    target: str,
-    portal: Portal,
-    *args: str,
-    timeout: float,
-    fine: tuple[int, ...] = (),
-) -> None:
-    command = ["iscsiadm", "-m", mode, "-T", target, "-p", str(portal), "-I", "default", *args]
-    result = await commands.run(command, timeout)
-    _check(result, f"{' '.join(args).strip('-')} {target} at {portal}", fine)
 
 
 def _check(result: commands.Result, what: str, fine: tuple[int, ...]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -27,15 +26,17 @@ from .ours import Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk
 from .sysfs import Disk, Session
 from .udev import Udev
-from .wait import Changes, Deadline
+from .wait import Changes, Deadline, Precedence
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.manager")
 
 # A disk that something has open is looked at again after this time, since a close has no event.
 _BUSY_SECONDS = 2.0
-# Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself first.
+# Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
+# hooks follow each other without end.
 _SOAK_SECONDS = 0.5
+_PATIENCE_SECONDS = 5.0
 
 
 class Manager:
@@ -56,6 +57,7 @@ class Manager:
         self._markers = markers
         self._workers = workers
         self._wake = asyncio.Event()
+        self._hooks = Precedence()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
         self._acting: dict[reconcile.Action, asyncio.Task[None]] = {}
@@ -101,6 +103,10 @@ class Manager:
 
     async def prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
         """Make every LUN of a domain ready, under a lease. Raises errors.Error to refuse."""
+        with self._hooks.held():
+            await self._prepare(domain, began, deadline)
+
+    async def _prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
         requests = self._requests(domain)
         if not requests:
             return
@@ -178,6 +184,7 @@ class Manager:
             except TimeoutError:
                 continue
             await asyncio.sleep(_SOAK_SECONDS)
+            await self._hooks.free(_PATIENCE_SECONDS)
 
     async def _watch_sessions(self) -> None:
         """A session that drops or recovers raises no event, so its state is looked at."""
@@ -325,9 +332,8 @@ class Manager:
 
 
 def _need(request: Request) -> Need:
-    wwid = request.lun.wwid or Wwid.from_link(os.path.basename(request.link))
     address = request.lun.address
-    return Need(address.target, address.lun, str(wwid or ""), request.shareable)
+    return Need(address.target, address.lun, str(request.pinned or ""), request.shareable)
 
 
 async def _all(calls: Iterable[Awaitable[Wwid]]) -> list[Wwid]:

@@ -10,34 +10,66 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import statefile
+from .lun import Wwid
 
 FOLDER = Path("/run/kvmlun/luns")
+PROPERTIES = Path("/run/kvmlun/wwids")
 
 
 class Markers:
-    """The marks. `scanned` in one says that the disk is here because kvmlun scanned for it."""
+    """The marks. `scanned` in one says that the disk is here because kvmlun scanned for it.
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    With a mark comes, where the WWID is known, a file with the properties that
+    udev's scsi_id would find for it: the rule takes them if the kernel read that
+    very WWID from the disk, and asks the disk once more if not.
+    """
+
+    def __init__(self, folder: Path = FOLDER, properties: Path = PROPERTIES) -> None:
         self._folder = folder
-        self._scanned = {
-            path.name: bool(value.get("scanned")) for path, value in statefile.read_all(folder)
-        }
+        self._properties = properties
+        self._marks = {path.name: value for path, value in statefile.read_all(folder)}
 
     def __contains__(self, id_path: str) -> bool:
-        return id_path in self._scanned
+        return id_path in self._marks
 
     @property
     def all(self) -> frozenset[str]:
-        return frozenset(self._scanned)
+        return frozenset(self._marks)
 
     def scanned(self, id_path: str) -> bool:
-        return self._scanned.get(id_path, False)
+        return bool(self._marks.get(id_path, {}).get("scanned"))
 
-    def put(self, id_path: str, scanned: bool) -> None:
+    def put(self, id_path: str, scanned: bool, wwid: Wwid | None = None) -> None:
         """Mark a disk; raises errors.Storage."""
-        statefile.write(self._folder / id_path, {"scanned": scanned})
-        self._scanned[id_path] = scanned
+        if wwid and (text := properties(wwid)):
+            statefile.replace(self._properties / str(wwid), text, sync=False)
+        mark = {"scanned": scanned, "wwid": str(wwid or "")}
+        statefile.write(self._folder / id_path, mark, sync=False)
+        self._marks[id_path] = mark
 
     def drop(self, id_path: str) -> None:
         statefile.remove(self._folder / id_path)
-        self._scanned.pop(id_path, None)
+        wwid = self._marks.pop(id_path, {}).get("wwid")
+        if wwid and all(mark.get("wwid") != wwid for mark in self._marks.values()):
+            statefile.remove(self._properties / wwid)
+
+
+def properties(wwid: Wwid) -> str:
+    """Return what ``scsi_id --export`` tells of a disk with this NAA identity, "" for others.
+
+    systemd src/udev/scsi_id/scsi_id.c, scsi_id(): a WWN has 16 digits, NAA 6 has as many again.
+    """
+    kind, _, digits = str(wwid).partition(".")
+    if kind != "naa":
+        return ""
+    values = {
+        "ID_BUS": "scsi",
+        "ID_TYPE": "disk",
+        "ID_SERIAL": f"3{digits}",
+        "ID_SERIAL_SHORT": digits,
+        "ID_WWN": f"0x{digits[:16]}",
+        "ID_WWN_WITH_EXTENSION": f"0x{digits}",
+    }
+    if digits[16:]:
+        values["ID_WWN_VENDOR_EXTENSION"] = f"0x{digits[16:]}"
+    return "".join(f"{name}={value}\n" for name, value in values.items())

@@ -1,13 +1,15 @@
 """open-iscsi's node database as files: which records exist, and what ours says.
 
-iscsiadm makes the record; its settings are then written into the file, because
-``iscsiadm -o update`` takes values only on its command line, where a secret
-would show, and because iscsiadm silently writes defaults when iscsid is busy.
+Our records are written here and not by ``iscsiadm -o new``: values would show
+on its command line, where a secret must not; it silently writes built-in
+defaults while iscsid is busy; and a process more takes time while a VM waits.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -16,12 +18,34 @@ from pathlib import Path
 from . import errors
 from .lun import Portal
 
-# 2.1.8 and Debian use /etc/iscsi, upstream since 2.1.9 /var/lib/iscsi.
+log = logging.getLogger("kvmlun.nodedb")
+
+# Debian 12 uses the first; the second is upstream's default since 2.1.9.
 ROOTS = (Path("/etc/iscsi"), Path("/var/lib/iscsi"))
+PROGRAM = Path("/usr/sbin/iscsiadm")
+DEFAULTS = Path("/etc/iscsi/iscsid.conf")
 LOCK = Path("/run/lock/iscsi/lock")
 LOCK_SECONDS = 10
+# A lock is held for milliseconds; one of this age whose holder is gone stays for ever.
+STALE_SECONDS = 3
 # iscsiadm polls at this interval too (usr/idbm.c, idbm_lock): the protocol has no event.
 LOCK_POLL_SECONDS = 0.01
+
+
+@functools.cache
+def root(program: Path = PROGRAM) -> Path:
+    """Return the folder of the database that this host's iscsiadm was built for.
+
+    Raises errors.Storage if it was built for none that is known.
+    """
+    try:
+        built = program.read_bytes()
+    except OSError as error:
+        raise errors.Storage(f"{program}: {error.strerror}; install open-iscsi") from error
+    for folder in ROOTS:
+        if os.fsencode(folder / "nodes") + b"\0" in built:
+            return folder
+    raise errors.Storage(f"{program} keeps its node records in a place that kvmlun does not know")
 
 
 def records(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> list[Path]:
@@ -31,42 +55,81 @@ def records(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> lis
     ``nodes/IQN/IP,PORT,TPGT/IFACE`` (open-iscsi usr/idbm.c).
     """
     found: list[Path] = []
-    for root in roots:
-        folder = root / "nodes" / target
-        old = folder / f"{portal.host},{portal.port}"
+    for folder in roots:
+        old = _path(folder, target, portal)
         if old.is_file():
             found.append(old)
-        for tagged in sorted(folder.glob(f"{portal.host},{portal.port},*")):
+        for tagged in sorted(old.parent.glob(f"{old.name},*")):
             found.extend(sorted(path for path in tagged.glob("*") if path.is_file()))
     return found
 
 
-def configure(record: Path, settings: Mapping[str, str]) -> None:
-    """Set values in a node record, atomically and under open-iscsi's own lock.
+def write(
+    target: str,
+    portal: Portal,
+    settings: Mapping[str, str],
+    folder: Path | None = None,
+    defaults: Path = DEFAULTS,
+) -> None:
+    """Write a node record: the host's defaults in iscsid.conf, and `settings` over them.
 
-    A later line wins over an earlier one (usr/idbm.c, idbm_recinfo_config), so
-    settings are appended. Raises errors.Storage if the record cannot be
-    written, errors.Timeout if the lock stays taken.
+    What neither has gets iscsiadm's built-in value when it reads the record. The
+    tag of the portal group is left open, so the record has the older of its two
+    forms. Must not be called where a record of somebody else's exists. Raises
+    errors.Storage if it cannot be written, errors.Timeout if the lock stays taken.
     """
-    lines = "".join(f"{name} = {value}\n" for name, value in settings.items())
-    # Every file inside nodes/ is taken for a record, so the copy is made beside it.
-    copy = _database(record) / f".kvmlun.{os.getpid()}"
+    values = {
+        "node.name": target,
+        "node.tpgt": "-1",
+        "node.discovery_type": "static",
+        "iface.iscsi_ifacename": "default",
+        "iface.transport_name": "tcp",
+        **_defaults(defaults),
+        "node.conn[0].address": portal.host,
+        "node.conn[0].port": str(portal.port),
+        **settings,
+    }
+    lines = "".join(f"{name} = {value}\n" for name, value in values.items())
+    folder = folder or root()
+    record = _path(folder, target, portal)
+    # Every file inside nodes/ is taken for a record, so it is made beside it.
+    copy = folder / f".kvmlun.{os.getpid()}"
     try:
+        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked():
-            text = record.read_text()
-            head, end, tail = text.rpartition("# END RECORD")
             descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "w") as file:
-                file.write(head + lines + end + tail if end else text + lines)
-                file.flush()
-                os.fsync(file.fileno())
+                # Not synced: after a power cut the ledger has it removed, whatever is left of it.
+                file.write(f"# BEGIN RECORD kvmlun\n{lines}# END RECORD\n")
             copy.rename(record)
     except OSError as error:
         raise errors.Storage(f"cannot write node record {record}: {error.strerror}") from error
 
 
-def _database(record: Path) -> Path:
-    return next(parent.parent for parent in record.parents if parent.name == "nodes")
+def delete(target: str, portal: Portal, folder: Path | None = None) -> None:
+    """Remove a record that write() made, if it is there; raises like it."""
+    record = _path(folder or root(), target, portal)
+    try:
+        with _locked():
+            record.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # other records of the target stay
+                record.parent.rmdir()
+    except OSError as error:
+        raise errors.Storage(f"cannot remove node record {record}: {error.strerror}") from error
+
+
+def _path(folder: Path, target: str, portal: Portal) -> Path:
+    return folder / "nodes" / target / f"{portal.host},{portal.port}"
+
+
+def _defaults(file: Path) -> dict[str, str]:
+    """Return the node settings in iscsid.conf (usr/idbm.c, idbm_recinfo_config)."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in lines if line.startswith("node."))
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
 @contextlib.contextmanager
@@ -85,8 +148,38 @@ def _locked(lock: Path = LOCK, seconds: float = LOCK_SECONDS) -> Iterator[None]:
                 raise errors.Timeout(
                     f"{held} stayed taken for {seconds:.0f} s; if no iscsiadm runs, remove it"
                 ) from None
+            if _is_stale(held):
+                log.warning("removing %s: the iscsiadm that made it is gone", held)
+                held.unlink(missing_ok=True)
             time.sleep(LOCK_POLL_SECONDS)
     try:
         yield
     finally:
-        held.unlink()
+        held.unlink(missing_ok=True)
+
+
+def _is_stale(held: Path, proc: Path = Path("/proc")) -> bool:
+    """Tell whether no iscsiadm that could have made the lock lives any more.
+
+    iscsiadm does not remove it when it is killed, and before 2.1.10 waits 30 s
+    and then goes on without it; since then it fails for ever.
+    """
+    try:
+        made = held.stat().st_ctime  # link(2) sets it
+    except FileNotFoundError:
+        return False
+    if time.time() - made < STALE_SECONDS:
+        return False
+    return not any(began <= made for began in _started(proc, "iscsiadm"))
+
+
+def _started(proc: Path, command: str) -> Iterator[float]:
+    """Yield when (seconds since the epoch) each process of that name was started (proc(5))."""
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    for process in proc.glob("[0-9]*/stat"):
+        try:
+            head, _, fields = process.read_text(errors="replace").rpartition(")")
+        except OSError:
+            continue
+        if head.endswith(f"({command}"):
+            yield booted + int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")

@@ -15,7 +15,12 @@ log = logging.getLogger("kvmlun.statefile")
 
 
 def write(path: Path, value: object, sync: bool = True) -> None:
-    """Replace `path` by `value` as JSON; raises errors.Storage and then leaves the old file.
+    """Replace `path` by `value` as JSON; the rest is as in replace()."""
+    replace(path, json.dumps(value), sync)
+
+
+def replace(path: Path, text: str, sync: bool = True) -> None:
+    """Replace the content of `path`; raises errors.Storage and then leaves the old file.
 
     Without `sync` a power cut may bring the old file back, never a torn one.
     """
@@ -23,7 +28,7 @@ def write(path: Path, value: object, sync: bool = True) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(temporary, "w", opener=_private) as file:
-            json.dump(value, file)
+            file.write(text)
             file.flush()
             if sync:
                 os.fsync(file.fileno())

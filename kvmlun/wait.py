@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from . import errors
@@ -52,3 +53,28 @@ class Changes:
                 await asyncio.wait_for(event.wait(), min(poll, deadline.left))
             except TimeoutError:
                 pass
+
+
+class Precedence:
+    """Lets work that can wait wait for work that somebody waits for."""
+
+    def __init__(self) -> None:
+        self._holders = 0
+        self._free = asyncio.Event()
+        self._free.set()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        self._holders += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                self._free.set()
+
+    async def free(self, seconds: float) -> None:
+        """Return when nobody holds it, at the latest after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._free.wait(), seconds)

@@ -91,7 +91,8 @@ _CLEAR = """
 for vm in $(virsh list --name); do virsh destroy "$vm"; done
 for vm in $(virsh list --all --name); do virsh undefine "$vm"; done
 test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m node --logoutall=all
-rm -rf /etc/iscsi/nodes/* /etc/iscsi/send_targets/* /run/kvmlun/leases/* /run/kvmlun/luns/*
+rm -rf /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
+rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/*
 rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
 true
 """

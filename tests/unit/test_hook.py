@@ -16,7 +16,7 @@ from kvmlun.hookserver import Header, _answer
 
 from .worlds import BY_PATH, OTHER_WWID, UUID, WWID
 
-NAME = 'vm 1 "\u00fc" \\ \n'
+NAME = 'vm 1 "\u00fc" \\ \n \U0001f4be'
 FAST = Path(__file__).resolve().parents[2] / "hooks/qemu"
 
 

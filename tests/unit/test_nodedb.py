@@ -1,6 +1,7 @@
 """Node records as files, in the forms that open-iscsi 2.1.8 wrote in the lab."""
 
 import stat
+import subprocess
 
 import pytest
 
@@ -9,56 +10,113 @@ from kvmlun.lun import Portal
 
 from .worlds import PORTAL, TARGET
 
-RECORD = f"""# BEGIN RECORD 2.1.8
-node.name = {TARGET}
-node.tpgt = -1
-node.startup = manual
-node.session.auth.authmethod = None
-# END RECORD
+ISCSID_CONF = """# comment
+iscsid.startup = /bin/systemctl start iscsid.socket
+node.startup = automatic
+# node.session.auth.authmethod = CHAP
+node.session.timeo.replacement_timeout=77
+node.session.queue_depth = 32
+discovery.sendtargets.iscsi.MaxRecvDataSegmentLength = 32768
 """
 
 
 @pytest.fixture
-def record(tmp_path, monkeypatch):
-    monkeypatch.setattr(nodedb, "LOCK", tmp_path / "lock/lock")
-    monkeypatch.setattr(nodedb._locked.__wrapped__, "__defaults__", (tmp_path / "lock/lock", 0.05))
-    path = tmp_path / "nodes" / TARGET / "10.77.1.1,3260"
-    path.parent.mkdir(parents=True)
-    path.write_text(RECORD)
-    return path
+def lock(tmp_path, monkeypatch):
+    """open-iscsi's lock, taken; waiting for it ends after 0.05 s."""
+    path = tmp_path / "lock/lock"
+    monkeypatch.setattr(nodedb._locked.__wrapped__, "__defaults__", (path, 0.05))
+    return path.with_name("lock.write")
 
 
-def test_both_forms_are_found(record, tmp_path):
+@pytest.fixture
+def write(lock, tmp_path):
+    (tmp_path / "iscsid.conf").write_text(ISCSID_CONF)
+
+    def write(**settings):
+        nodedb.write(TARGET, PORTAL, settings, tmp_path, tmp_path / "iscsid.conf")
+        return tmp_path / "nodes" / TARGET / "10.77.1.1,3260"
+
+    return write
+
+
+def settings_of(record):
+    lines = record.read_text().splitlines()
+    assert (lines[0][:14], lines[-1]) == ("# BEGIN RECORD", "# END RECORD")
+    return dict(line.split(" = ") for line in lines[1:-1])
+
+
+def test_both_forms_are_found(write, tmp_path):
+    record = write()
     tagged = tmp_path / "nodes" / TARGET / "10.77.2.1,3260,1"
     tagged.mkdir()
-    (tagged / "default").write_text(RECORD)
+    (tagged / "default").touch()
     assert nodedb.records(TARGET, PORTAL, (tmp_path,)) == [record]
     assert nodedb.records(TARGET, Portal("10.77.2.1"), (tmp_path,)) == [tagged / "default"]
     assert nodedb.records(TARGET, Portal("10.77.1.1", 860), (tmp_path,)) == []
 
 
-def test_a_setting_wins_over_what_was_there(record):
-    nodedb.configure(record, {"node.session.scan": "manual", "node.startup": "manual"})
-    lines = record.read_text().splitlines()
-    assert lines[-3:] == ["node.session.scan = manual", "node.startup = manual", "# END RECORD"]
+def test_a_record_has_the_hosts_defaults_and_ours_over_them(write):
+    record = write(**{"node.startup": "manual"})
+    found = settings_of(record)
+    assert found["node.startup"] == "manual"
+    assert found["node.session.timeo.replacement_timeout"] == "77"
+    assert (found["node.name"], found["node.conn[0].address"]) == (TARGET, "10.77.1.1")
+    assert not [name for name in found if not name.startswith(("node.", "iface."))]
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
 
 
-def test_nothing_else_is_left_in_the_database(record, tmp_path):
-    nodedb.configure(record, {"a": "b"})
-    assert list((tmp_path / "nodes" / TARGET).iterdir()) == [record]
-    assert [path.name for path in (tmp_path / "lock").iterdir()] == ["lock"]
+def test_nothing_else_is_left_in_the_database(write, tmp_path):
+    record = write()
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"iscsid.conf", "lock", record.name}
 
 
-def test_a_lock_that_stays_taken_is_named(record, tmp_path):
-    (tmp_path / "lock").mkdir()
-    (tmp_path / "lock/lock.write").touch()
+def test_a_deleted_record_leaves_no_folder_but_that_of_others(write, tmp_path):
+    folder = write().parent
+    nodedb.delete(TARGET, PORTAL, tmp_path)
+    assert not folder.exists()
+    nodedb.delete(TARGET, PORTAL, tmp_path)
+    write()
+    (folder / "10.77.2.1,3260").touch()
+    nodedb.delete(TARGET, PORTAL, tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["10.77.2.1,3260"]
+
+
+def test_a_lock_that_stays_taken_is_named(write, lock):
+    lock.parent.mkdir()
+    lock.touch()
     with pytest.raises(errors.Timeout, match="lock.write"):
-        nodedb.configure(record, {"a": "b"})
-    assert record.read_text() == RECORD
+        write()
+    assert lock.exists()
 
 
-def test_a_record_that_is_gone_is_an_error(record):
-    record.unlink()
-    with pytest.raises(errors.Storage, match="cannot write node record"):
-        nodedb.configure(record, {"a": "b"})
+def test_a_lock_whose_holder_is_gone_is_removed(write, lock, monkeypatch):
+    lock.parent.mkdir()
+    lock.touch()
+    monkeypatch.setattr(nodedb, "STALE_SECONDS", 0.01)
+    assert write().exists()
+    assert not lock.exists()
+
+
+def test_a_lock_stays_while_an_iscsiadm_that_may_have_made_it_lives(
+    write, lock, tmp_path, monkeypatch
+):
+    program = tmp_path / "iscsiadm"
+    program.symlink_to("/bin/sleep")
+    monkeypatch.setattr(nodedb, "STALE_SECONDS", 0.0)
+    with subprocess.Popen([program, "60"]) as holder:
+        lock.parent.mkdir()
+        lock.touch()
+        with pytest.raises(errors.Timeout):
+            write()
+        holder.kill()
+
+
+def test_the_database_is_the_one_that_iscsiadm_was_built_for(tmp_path):
+    program = tmp_path / "iscsiadm"
+    program.write_bytes(b"\x7fELF\0/etc/iscsi\0/var/lib/iscsi/nodes\0")
+    assert str(nodedb.root(program)) == "/var/lib/iscsi"
+    other = tmp_path / "other"
+    other.write_bytes(b"/srv/nodes")
+    with pytest.raises(errors.Storage, match="does not know"):
+        nodedb.root(other)

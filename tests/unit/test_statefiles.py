@@ -123,6 +123,21 @@ def test_marks_are_files_named_like_the_id_path(tmp_path):
     assert not (tmp_path / ID_PATH).exists() and not Markers(tmp_path).all
 
 
+def test_properties_of_a_known_disk_last_as_long_as_its_marks(tmp_path):
+    marks, properties = tmp_path / "luns", tmp_path / "wwids"
+    Markers(marks, properties).put(ID_PATH, scanned=True, wwid=WWID)
+    Markers(marks, properties).put(f"{ID_PATH}-again", scanned=True, wwid=WWID)
+    digits = str(WWID).removeprefix("naa.")
+    told = dict(line.split("=") for line in (properties / str(WWID)).read_text().splitlines())
+    assert (told["ID_SERIAL"], told["ID_WWN"]) == (f"3{digits}", f"0x{digits[:16]}")
+    assert told["ID_WWN"] + told["ID_WWN_VENDOR_EXTENSION"][2:] == told["ID_WWN_WITH_EXTENSION"]
+    markers = Markers(marks, properties)
+    markers.drop(ID_PATH)
+    assert (properties / str(WWID)).exists()
+    markers.drop(f"{ID_PATH}-again")
+    assert not list(properties.iterdir())
+
+
 def test_a_mark_that_cannot_be_written_is_an_error(full):
     with pytest.raises(errors.Storage):
         Markers(full).put(ID_PATH, scanned=True)

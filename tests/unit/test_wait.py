@@ -1,0 +1,51 @@
+"""Waiting: for a condition, and for those who come first."""
+
+import asyncio
+
+import pytest
+
+from kvmlun import errors
+from kvmlun.wait import Changes, Deadline, Precedence
+
+
+def test_a_change_ends_the_wait_for_a_condition():
+    async def play():
+        changes, seen = Changes(), []
+        asyncio.get_running_loop().call_later(0.01, lambda: (seen.append(1), changes.signal()))
+        return await changes.until(lambda: seen, Deadline(5), "it", poll=5)
+
+    assert asyncio.run(play()) == [1]
+
+
+def test_a_wait_in_vain_names_its_step():
+    with pytest.raises(errors.Timeout, match="the link took too long"):
+        asyncio.run(Changes().until(lambda: None, Deadline(0.01), "the link"))
+
+
+def test_work_that_can_wait_waits_until_the_last_holder_is_done():
+    async def play():
+        order, precedence = [], Precedence()
+
+        async def serve(name, seconds):
+            with precedence.held():
+                await asyncio.sleep(seconds)
+                order.append(name)
+
+        tasks = [asyncio.ensure_future(serve("a", 0.01)), asyncio.ensure_future(serve("b", 0.02))]
+        await asyncio.sleep(0)
+        await precedence.free(5)
+        order.append("free")
+        await asyncio.gather(*tasks)
+        return order
+
+    assert asyncio.run(play()) == ["a", "b", "free"]
+
+
+def test_work_that_can_wait_does_not_wait_for_ever():
+    async def play():
+        precedence = Precedence()
+        with precedence.held():
+            await asyncio.wait_for(precedence.free(0.01), 5)
+            return True
+
+    assert asyncio.run(play())
