@@ -14,6 +14,8 @@ HOOK = "/etc/libvirt/hooks/qemu.d/50-kvmlun"
 STOCK = Path("/run/udev/rules.d/50-kvmlun.rules")
 POLL_SECONDS = 0.005
 GONE_SECONDS = 60
+IDLE_SECONDS = 0.5
+WARM_UP = 2
 HOOK_ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
@@ -47,11 +49,30 @@ def no_records():
     return not any(files for _, _, files in os.walk("/etc/iscsi/nodes"))
 
 
+def ready_to_measure():
+    """Have udev read its rules now, which it would else do at its next event, and end all work."""
+    run("udevadm", "control", "--reload")
+    run("udevadm", "trigger", "--settle", "--action=change", "/sys/class/mem/null")
+    wait_until(idle)
+
+
+def idle():
+    """Tell whether the host does nothing for a while (proc(5), /proc/stat: idle is the fourth)."""
+    def spent():
+        times = [int(field) for field in open("/proc/stat").readline().split()[1:]]
+        return times[3], sum(times)
+
+    before = spent()
+    time.sleep(IDLE_SECONDS)
+    rest, total = (after - earlier for after, earlier in zip(spent(), before))
+    return rest >= 0.97 * total
+
+
 def raw():
     """What an operator types, until the link is there, under the host's stock rules."""
     STOCK.parent.mkdir(exist_ok=True)
     STOCK.symlink_to("/dev/null")
-    run("udevadm", "control", "--reload")
+    ready_to_measure()
     node = ("iscsiadm", "-m", "node", "-T", request["target"], "-p", request["portal"])
 
     def ready():
@@ -65,12 +86,12 @@ def raw():
     run(*node, "-o", "delete")
     wait_until(gone)
     STOCK.unlink()
-    run("udevadm", "control", "--reload")
     return seconds
 
 
 def prepare():
     """libvirt's call of the hook, from its start to its exit."""
+    ready_to_measure()
     seconds = timed(lambda: run(HOOK, "bench", "prepare", "begin", "-", text=request["xml"]))
     assert os.path.exists(request["link"])
     run(HOOK, "bench", "release", "end", "-", text=request["xml"])
@@ -87,7 +108,8 @@ def not_ours():
 
 
 def alternate(first, second, rounds):
-    pairs = [(first(), second()) for _ in range(rounds)]
+    """Return seconds by name; the first rounds, which fill caches, do not count."""
+    pairs = [(first(), second()) for _ in range(WARM_UP + rounds)][WARM_UP:]
     return {first.__name__: [a for a, _ in pairs], second.__name__: [b for _, b in pairs]}
 
 
