@@ -58,6 +58,7 @@ def ready_to_measure():
 
 def idle():
     """Tell whether the host does nothing for a while (proc(5), /proc/stat: idle is the fourth)."""
+
     def spent():
         times = [int(field) for field in open("/proc/stat").readline().split()[1:]]
         return times[3], sum(times)

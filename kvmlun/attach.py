@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -41,6 +42,9 @@ class Request:
     def pinned(self) -> Wwid | None:
         return self.lun.wwid or Wwid.from_link(self.link)
 
+    def __str__(self) -> str:
+        return f"volume {self.lun.volume}" if self.lun.volume else self.link
+
 
 class Attacher:
     """Brings LUNs to this host. All methods raise errors.Error.
@@ -68,6 +72,7 @@ class Attacher:
         self._purge = purge
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
+        self._silent: dict[Portal, float] = {}  # since when (monotonic) a portal does not answer
 
     @contextlib.asynccontextmanager
     async def lock(self, target: str, deadline: Deadline) -> AsyncIterator[None]:
@@ -106,7 +111,7 @@ class Attacher:
         session = _usable(request, sysfs.sessions())
         disk = session and find_disk(session, request.lun)
         if not session or not disk:
-            raise errors.Refused(f"{request.link}: {request.lun} is gone from this host")
+            raise errors.Refused(f"{request}: {request.lun} is gone from this host")
         return await self._prove(request, session, disk, deadline)
 
     # session
@@ -115,19 +120,21 @@ class Attacher:
         target, portals = request.lun.address.target, request.lun.portals
         existing = _candidates(request, sysfs.sessions())
         if existing:
-            what = f"{target}: waiting for its session to be logged in"
+            what = f"{request}: waiting for the session of {target} to be logged in"
             return await self._logged_in(request, deadline, what)
-        problems = []
+        problems: list[errors.Storage] = []
         for portal in portals:
             try:
                 await self._login(target, portal, deadline)
-                what = f"{target} at {portal}: waiting for the session after login"
+                what = f"{request}: waiting for the session of {target} at {portal} after login"
                 return await self._logged_in(request, deadline, what)
             except errors.Timeout:
                 raise
             except errors.Storage as error:
-                problems.append(str(error))
-        raise errors.Storage(f"{request.link}: {'; '.join(problems)}")
+                problems.append(error)
+        silent = all(isinstance(problem, errors.NoAnswer) for problem in problems)
+        kind = errors.NoAnswer if silent else errors.Storage
+        raise kind(f"{request}: {'; '.join(map(str, problems))}")
 
     async def _logged_in(self, request: Request, deadline: Deadline, what: str) -> Session:
         def up() -> Session | None:
@@ -158,6 +165,8 @@ class Attacher:
         # iscsid goes on by itself until its own limit, so that has to be waited for.
         settings = self._settings()
         limit = settings.login * settings.login_attempts + 20
+        if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
+            await iscsi.probe(target, portal)
         records = nodedb.records(target, portal)
         entry = self._ledger.find(target, portal)
         ours = not records or bool(entry and entry.record)
@@ -168,9 +177,12 @@ class Attacher:
             await iscsi.login(target, portal, limit)
         except errors.Timeout:
             raise
-        except errors.Storage:
+        except errors.Storage as error:
+            if isinstance(error, errors.NoAnswer):
+                self._silent[portal] = time.monotonic()
             await self._forget(target, portal)
             raise
+        self._silent.pop(portal, None)
         for session in sysfs.sessions():
             if (session.target, session.portal) == (target, portal):
                 self._ledger.made(session)
@@ -207,7 +219,8 @@ class Attacher:
             # a disk that had the same name and whose removal udev has not handled yet.
             return (current, found) if record.guest and record.since >= after else None
 
-        return await self._changes.until(ready, deadline, f"{request.link}: udev's event")
+        what = f"{request}: udev's event for {session.id_path(disk) if disk else 'the new disk'}"
+        return await self._changes.until(ready, deadline, what)
 
     async def _scan(self, request: Request, session: Session, deadline: Deadline) -> None:
         assert session.portal is not None and session.host is not None
@@ -218,7 +231,10 @@ class Attacher:
             await self._workers.call("scan", session.host, number, timeout=deadline.left)
             if sysfs.has_lun(session.host, number):
                 return
-        raise errors.Refused(f"{request.link}: {session.portal} shows this host no {address}")
+        raise errors.Refused(
+            f"{request}: {address.target} at {session.portal} shows this host no LUN "
+            f"{address.lun}; is it mapped to this host's initiator name?"
+        )
 
     async def _refresh(self, session: Session, disk: Disk, deadline: Deadline) -> None:
         await self._workers.call("rescan", disk.hctl, timeout=deadline.left)
@@ -237,14 +253,12 @@ class Attacher:
     ) -> Wwid:
         """Contract: what QEMU is about to open is the pinned LUN, whole, writable and unused."""
         facts = await self._workers.probe(disk.name, disk.number, deadline.left)
-        wwid = proof.identity(request.link, request.lun, facts, disk)
-        proof.unique(request.link, wwid, session.target, sysfs.sessions())
-        proof.usable(request.link, request.lun, facts, request.read_only, disk)
+        wwid = proof.identity(str(request), request.pinned, request.lun.address, facts, disk)
+        proof.unique(str(request), wwid, session.target, sysfs.sessions())
+        proof.usable(str(request), request.lun, facts, request.read_only, disk)
         await self._hands_off(request, session, disk, deadline)
         if os.path.realpath(request.link) != disk.node:
-            raise errors.Refused(
-                f"{request.link} leads to {os.path.realpath(request.link)}, not to {disk.node}"
-            )
+            raise errors.Refused(_misleading(request, disk))
         return wwid
 
     async def _hands_off(
@@ -258,7 +272,7 @@ class Attacher:
         now = current and find_disk(current, request.lun)
         if now and now.holders:
             raise errors.Refused(
-                f"{request.link}: {', '.join(now.holders)} on this host holds {disk.node}; "
+                f"{request}: {', '.join(now.holders)} on this host holds {disk.node}; "
                 "free it first (lsblk shows what it is)"
             )
 
@@ -267,6 +281,15 @@ def find_disk(session: Session, wanted: Lun) -> Disk | None:
     """Return the disk of `wanted` behind a session."""
     numbers = wanted.address.kernel_luns
     return next((disk for disk in session.disks if disk.lun in numbers), None)
+
+
+def _misleading(request: Request, disk: Disk) -> str:
+    if not os.path.lexists(request.link):
+        return (
+            f"{request}: {disk.node} is the right disk, but udev made no link {request.link}; "
+            f"use one of those that udevadm info {disk.node} shows"
+        )
+    return f"{request}: {request.link} leads to {os.path.realpath(request.link)}, not {disk.node}"
 
 
 def _candidates(request: Request, sessions: tuple[Session, ...]) -> list[Session]:

@@ -42,12 +42,36 @@ def _parser() -> argparse.ArgumentParser:
     disk.add_argument("volume", metavar="VOLUME")
     disk.add_argument("--target", default="vda", help="name in the guest (default: vda)")
     disk.set_defaults(run=_disk_xml)
+    connect = verbs.add_parser("connect", help="bring a volume to this host; prints its device")
+    connect.add_argument("volume", metavar="VOLUME")
+    connect.add_argument(
+        "--ttl", type=_seconds, default=0, metavar="SECONDS",
+        help="let it go by itself after this time (default: at disconnect or reboot)",
+    )  # fmt: skip
+    _owned(connect, _connect)
+    disconnect = verbs.add_parser("disconnect", help="let go of what connect brought")
+    disconnect.add_argument("volume", metavar="VOLUME")
+    _owned(disconnect, _disconnect)
     return parser
 
 
 def _finish(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
+
+
+def _owned(parser: argparse.ArgumentParser, run: Any) -> None:
+    parser.add_argument(
+        "--owner", default="operator", help="on whose behalf; each owner's connection counts"
+    )
+    parser.set_defaults(run=run)
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text)
+    if not 0 <= seconds < 2**32:
+        raise ValueError
+    return seconds
 
 
 async def _run(arguments: argparse.Namespace) -> str:
@@ -118,6 +142,16 @@ async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
 
 async def _disk_xml(client: Client, arguments: argparse.Namespace) -> str:
     return await client.disk_xml(arguments.volume, arguments.target)
+
+
+async def _connect(client: Client, arguments: argparse.Namespace) -> str:
+    link = await client.connect_volume(arguments.volume, arguments.owner, arguments.ttl)
+    return f"{link}\n"
+
+
+async def _disconnect(client: Client, arguments: argparse.Namespace) -> str:
+    await client.disconnect_volume(arguments.volume, arguments.owner)
+    return ""
 
 
 def _json(value: object) -> str:

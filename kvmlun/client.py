@@ -11,6 +11,7 @@ from dbus_next.aio import MessageBus
 from . import errors, names
 
 _SECONDS = 20.0
+_CONNECT_SECONDS = 120.0  # above the daemon's own limit
 _KINDS = {
     kind.name: kind
     for kind in (errors.Refused, errors.Storage, errors.Timeout, errors.Config, errors.Invalid,
@@ -63,20 +64,39 @@ class Client:
     async def disk_xml(self, name: str, target: str) -> str:
         return str(await self._manager("DiskXml", "ss", name, target))
 
-    async def _manager(self, member: str, signature: str = "", *body: object) -> Any:
-        return await self._call(names.ROOT, names.MANAGER, member, signature, *body)
+    async def connect_volume(self, name: str, owner: str, ttl: int) -> str:
+        """Return the link to the disk; `ttl` in seconds, 0 for no end."""
+        return str(
+            await self._manager("Connect", "ssu", name, owner, ttl, seconds=_CONNECT_SECONDS)
+        )
+
+    async def disconnect_volume(self, name: str, owner: str) -> None:
+        await self._manager("Disconnect", "ss", name, owner)
+
+    async def _manager(
+        self, member: str, signature: str = "", *body: object, seconds: float = _SECONDS
+    ) -> Any:
+        return await self._call(
+            names.ROOT, names.MANAGER, member, signature, *body, seconds=seconds
+        )
 
     async def _call(
-        self, path: str, interface: str, member: str, signature: str = "", *body: object
+        self,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        *body: object,
+        seconds: float = _SECONDS,
     ) -> Any:
         message = Message(
             destination=names.BUS_NAME, path=path, interface=interface, member=member,
             signature=signature, body=list(body),
         )  # fmt: skip
         try:
-            reply = await asyncio.wait_for(self._bus.call(message), _SECONDS)
+            reply = await asyncio.wait_for(self._bus.call(message), seconds)
         except TimeoutError:
-            raise errors.Unreachable(f"kvmlund did not answer within {_SECONDS:.0f} s") from None
+            raise errors.Unreachable(f"kvmlund did not answer within {seconds:.0f} s") from None
         if reply is None:
             raise errors.Unreachable("kvmlund gave no answer")
         if reply.message_type is MessageType.ERROR:

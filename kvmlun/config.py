@@ -34,7 +34,12 @@ class Settings:
     replacement: how long the kernel queues I/O of a lost session before the
         guest's requests fail (and a VM with error_policy=stop pauses).
     noop: interval and answer time of the ping that finds a dead portal.
+    silence: how long a portal that did not answer is asked with a short probe first,
+        so that many VMs that start one after the other do not wait for it each.
     audit: how often everything is looked at without any event.
+
+    retry_autostart (no time): start a domain with autostart whose storage did not
+        answer, once it does; off, since it may run on another host by then.
     """
 
     grace: float = 10
@@ -44,7 +49,9 @@ class Settings:
     login_attempts: float = 2
     replacement: float = 120
     noop: float = 5
+    silence: float = 60
     audit: float = 30
+    retry_autostart: bool = False
 
     def node_record(self) -> dict[str, str]:
         """The open-iscsi settings that kvmlun relies on, for a node record of its own.
@@ -98,8 +105,11 @@ def load(folder: Path = FOLDER) -> Config:
 
 
 def _settings(node: Node) -> Settings:
-    names = frozenset(field.name for field in dataclasses.fields(Settings))
-    values = {name: member.seconds() for name, member in node.mapping(names).items()}
+    fields = {field.name: field for field in dataclasses.fields(Settings)}
+    values = {
+        name: member.flag() if fields[name].default is False else member.seconds()
+        for name, member in node.mapping(frozenset(fields)).items()
+    }
     settings = Settings(**values)
     if settings.login * settings.login_attempts >= settings.prepare:
         raise node.error("login times login_attempts must stay below prepare")

@@ -4,9 +4,10 @@ Annotations here are D-Bus signatures, so this module can't postpone them.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from dbus_next import BusType, DBusError, PropertyAccess, Variant
@@ -25,17 +26,27 @@ _READ = PropertyAccess.READ
 def _translated(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give the caller our errors by name, and of any other only that it happened."""
 
-    @functools.wraps(function)
-    def wrapper(*args: Any) -> Any:
+    @contextlib.contextmanager
+    def translation() -> Iterator[None]:
         try:
-            return function(*args)
+            yield
         except errors.Error as error:
             raise DBusError(names.ERROR + error.name, str(error)) from error
         except Exception as error:
             log.exception("D-Bus method failed")
             raise DBusError(names.ERROR + "Internal", "see journalctl -u kvmlund") from error
 
-    return wrapper
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        with translation():
+            return function(*args)
+
+    @functools.wraps(function)
+    async def awaiting(*args: Any) -> Any:
+        with translation():
+            return await function(*args)
+
+    return awaiting if asyncio.iscoroutinefunction(function) else wrapper
 
 
 class Manager1(ServiceInterface):
@@ -65,23 +76,32 @@ class Manager1(ServiceInterface):
     @method()
     @_translated
     def GetVolume(self, name: "s") -> "a{sv}":
-        return _variants(status.volumes([self._volume(name)])[0])
+        return _variants(status.volumes([self._manager.volume(name)])[0])
 
     @method()
     @_translated
     def DiskXml(self, volume: "s", target: "s") -> "s":
-        return domxml.disk_xml(self._volume(volume).wwid.link, target)
+        return domxml.disk_xml(self._manager.volume(volume).wwid.link, target)
 
     @method()
     @_translated
     def Reload(self):
         self._manager.configure()
 
-    def _volume(self, name: str):
-        try:
-            return self._manager.config.volumes[name]
-        except KeyError:
-            raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
+    @method()
+    @_translated
+    async def Connect(self, volume: "s", owner: "s", ttl: "u") -> "s":
+        return await self._manager.connect(volume, owner, ttl)
+
+    @method()
+    @_translated
+    def Renew(self, volume: "s", owner: "s", ttl: "u"):
+        self._manager.renew(volume, owner, ttl)
+
+    @method()
+    @_translated
+    def Disconnect(self, volume: "s", owner: "s"):
+        self._manager.disconnect(volume, owner)
 
 
 # Name, D-Bus signature and value of each property of an object.

@@ -16,6 +16,7 @@ from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
 NAMESPACE = "https://kvmlun.github.io/ns/domain/1"
 PREFIX = "kvmlun"
 VERSION = 1
+OVERLAY = "qcow2"  # what an external snapshot makes
 _MAX_BYTES = 16 << 20  # far above any real definition; bounds what a broken caller can cost
 
 
@@ -31,21 +32,31 @@ class Disk:
     links: tuple[str, ...]
     read_only: bool
     shareable: bool
+    cache: str = ""
+
+    @property
+    def movable(self) -> bool:
+        """Whether the destination of a migration can't see stale data of it.
+
+        The rule is that of libvirt before QEMU could drop its cache
+        (qemuMigrationSrcIsSafe): no cache of the host in between.
+        """
+        return self.read_only or self.shareable or self.cache in ("none", "directsync")
 
 
 @dataclass(frozen=True)
 class Domain:
     """What kvmlun needs of a domain definition; `luns` is what our metadata tells.
 
-    `has_metadata` is true also for an element that another domain's clone
-    carried along, whose content is ignored.
+    `overlays` is true where a disk is a file with a format that may have a LUN
+    below it, which only the metadata tells while the domain does not run.
     """
 
     uuid: str
     name: str
     disks: tuple[Disk, ...]
     luns: tuple[Lun, ...]
-    has_metadata: bool
+    overlays: bool
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -73,7 +84,11 @@ def parse(xml: bytes, with_metadata: bool = True) -> Domain:
         name=root.findtext("name", ""),
         disks=tuple(_disks(root)),
         luns=tuple(_luns(element)) if ours and element is not None else (),
-        has_metadata=element is not None,
+        overlays=any(
+            disk.get("type") == "file" and driver.get("type") == OVERLAY
+            for disk in root.iterfind("devices/disk")
+            for driver in disk.iterfind("driver")
+        ),
     )
 
 
@@ -83,12 +98,13 @@ def _disks(root: ElementTree.Element) -> Iterator[Disk]:
         links = tuple(dict.fromkeys(s for s in sources if s.startswith((BY_ID, BY_PATH))))
         if not links:
             continue
-        target = disk.find("target")
+        target, driver = disk.find("target"), disk.find("driver")
         yield Disk(
             target=target.get("dev", "?") if target is not None else "?",
             links=links,
             read_only=disk.find("readonly") is not None,
             shareable=disk.find("shareable") is not None,
+            cache=driver.get("cache", "") if driver is not None else "",
         )
 
 

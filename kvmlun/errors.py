@@ -35,6 +35,10 @@ class Storage(Error):
     name = "Storage"
 
 
+class NoAnswer(Storage):
+    """A portal can't be reached."""
+
+
 class Timeout(Storage):
     """A step ran out of its time; the text names the step."""
 

@@ -102,13 +102,16 @@ def concerns(xml: bytes) -> bool:
 
     libvirt formats the XML itself, so each source stands there as one quoted
     text. A missing link counts if the catalog or the domain's metadata has its
-    WWID, and while nobody knows the catalog.
+    WWID, and while nobody knows the catalog. What is below an overlay stands
+    in the metadata only.
     """
     try:
         with open(WWIDS, "rb") as file:
             catalog = file.read()
     except OSError:
         catalog = None
+    if _metadata(xml) and b"type='qcow2'" in xml:
+        return True  # an overlay, maybe of one of our LUNs
     for link in _links(xml):
         judged = links.judge(link)
         if judged == links.OURS:

@@ -102,7 +102,9 @@ class HookServer:
             await self._manager.prepare(domain, header.boottime, deadline)
         elif header.op == "start":
             await self._manager.verify(domain, deadline)
-        elif header.op in ("migrate", "restore"):
+        elif header.op == "migrate":
+            self._manager.check_incoming(domain)
+        elif header.op == "restore":
             self._manager.check(domain)
         elif header.op == "release":
             self._manager.release(domain, header.boottime)

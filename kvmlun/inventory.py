@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from . import errors
 from .domxml import Domain
-from .leases import Lease, Need
+from .leases import START, Lease, Need
 from .libvirtconn import Guest, Listing
 from .links import BY_PATH
 from .lun import Lun, LunAddress, Wwid, parse_by_path
@@ -84,7 +84,8 @@ def other_needs(
 ) -> Iterator[tuple[str, Need]]:
     """Yield domain name and need for every LUN that a domain other than `uuid` uses here."""
     for lease in leases:
-        if lease.uuid != uuid and not _superseded(lease, listing):
+        # Who connects a LUN by name says what for; it may well be for this domain.
+        if lease.role == START and lease.uuid != uuid and not _superseded(lease, listing):
             yield from ((lease.name, need) for need in lease.needs)
     for guest in _active(listing):
         if guest.live and guest.uuid != uuid:

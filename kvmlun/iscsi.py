@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from . import commands, errors
+from . import commands, errors, loginprobe
 from .lun import Portal
 
 log = logging.getLogger("kvmlun.iscsi")
@@ -12,6 +12,9 @@ log = logging.getLogger("kvmlun.iscsi")
 # open-iscsi include/iscsi_err.h
 _SESSION_EXISTS = 15
 _ALREADY_GONE = (2, 21, 22)
+_PROBE_SECONDS = 1.0
+_UNREACHABLE = (4, 8)
+_REFUSED = (5, 19, 24)
 _MEANING = {
     4: "cannot connect to the portal",
     5: "the target refused the login",
@@ -32,10 +35,30 @@ async def login(target: str, portal: Portal, timeout: float) -> None:
 
     A session that exists is no error, but may still be on its way: iscsid
     lists it from the moment the login starts, so the caller looks at its state.
+    Raises errors.NoAnswer where the portal does not answer, errors.Storage
+    with the target's own reason where there is one, errors.Timeout.
     """
     args = ["iscsiadm", "-m", "node", "-T", target, "-p", str(portal), "-I", "default", "--login"]
     result = await commands.run(args, timeout)
-    _check(result, f"log in to {target} at {portal}", (_SESSION_EXISTS,))
+    where = f"{target} at {portal}"
+    if result.code in _UNREACHABLE:
+        cause = await loginprobe.unreachable(portal, _PROBE_SECONDS)
+        raise errors.NoAnswer(f"{where}: {cause or _MEANING[result.code]}")
+    if result.code in _REFUSED:
+        cause = await loginprobe.refusal(target, portal, _PROBE_SECONDS)
+        raise errors.Storage(f"{where}: {cause or _MEANING[result.code]}")
+    _check(result, f"login to {where}", (_SESSION_EXISTS,))
+
+
+async def answers(portal: Portal) -> bool:
+    """Tell, within a second, whether a portal can be reached."""
+    return not await loginprobe.unreachable(portal, _PROBE_SECONDS)
+
+
+async def probe(target: str, portal: Portal) -> None:
+    """Raise errors.NoAnswer, within a second, where the portal does not answer."""
+    if cause := await loginprobe.unreachable(portal, _PROBE_SECONDS):
+        raise errors.NoAnswer(f"{target} at {portal}: {cause}")
 
 
 async def logout(sid: int, timeout: float) -> None:

@@ -15,6 +15,7 @@ from . import statefile
 from .lun import LunAddress, Wwid
 
 FOLDER = Path("/run/kvmlun/leases")
+START, CONNECTION = "start", "api"
 
 
 def boottime() -> float:
@@ -51,7 +52,9 @@ class Lease:
     """One domain's needs. Times are boottime() seconds.
 
     `settled` is when its hook ended, None while it runs: only a listing that
-    began later than that can tell whether the domain runs.
+    began later than that can tell whether the domain runs. A lease of somebody
+    who asked for a LUN without a domain (CONNECTION) lasts until it `expires`,
+    for ever if that is None, whatever libvirt lists.
     """
 
     uuid: str
@@ -59,6 +62,8 @@ class Lease:
     needs: tuple[Need, ...]
     began: float
     settled: float | None = None
+    role: str = START
+    expires: float | None = None
 
 
 class Leases:
@@ -69,9 +74,10 @@ class Leases:
         self._leases: dict[str, Lease] = {}
         for _, value in statefile.read_all(folder):
             value["needs"] = tuple(Need(**need) for need in value["needs"])
-            # A hook whose daemon died was refused; from here on libvirt's list decides.
-            value["settled"] = value["settled"] or boottime()
             lease = Lease(**value)
+            if lease.role == START and lease.settled is None:
+                # A hook whose daemon died was refused; from here on libvirt's list decides.
+                lease = replace(lease, settled=boottime())
             self._leases[lease.uuid] = lease
 
     @property
@@ -83,6 +89,12 @@ class Leases:
 
     def take(self, uuid: str, name: str, needs: Iterable[Need], began: float) -> None:
         self._put(Lease(uuid, name, tuple(needs), began))
+
+    def connect(self, uuid: str, name: str, need: Need, ttl: int) -> None:
+        """Take or renew a lease without a domain for `ttl` seconds, 0 for no end."""
+        now = boottime()
+        expires = now + ttl if ttl else None
+        self._put(Lease(uuid, name, (need,), now, None, CONNECTION, expires))
 
     def settle(self, uuid: str, began: float) -> None:
         """Note that the hook of the lease that `began` then has ended."""

@@ -75,6 +75,7 @@ class Libvirt:
         self._notify = notify
         self._connection: Any = None
         self._caller = concurrent.futures.ThreadPoolExecutor(1, "libvirt-calls")
+        self._starter = concurrent.futures.ThreadPoolExecutor(1, "libvirt-starts")
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
@@ -98,9 +99,28 @@ class Libvirt:
 
         await self._call(call)
 
-    async def _call(self, function: Callable[[], T]) -> T:
+    async def start(self, uuid: str) -> bool:
+        """Start an inactive domain with autostart; tell whether it is one. Raises errors.Storage.
+
+        In a thread of its own, since it takes as long as the hooks of the start.
+        """
+
+        def call() -> bool:
+            domain = self._open().lookupByUUIDString(uuid)
+            if domain.isActive() or not domain.autostart():
+                return False
+            domain.create()
+            return True
+
+        return await self._call(call, self._starter)
+
+    async def _call(
+        self,
+        function: Callable[[], T],
+        thread: concurrent.futures.ThreadPoolExecutor | None = None,
+    ) -> T:
         try:
-            return await self._loop.run_in_executor(self._caller, function)
+            return await self._loop.run_in_executor(thread or self._caller, function)
         except libvirt.libvirtError as error:
             raise errors.Storage(f"libvirt: {error}") from error
 

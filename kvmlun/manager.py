@@ -9,21 +9,25 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import math
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 
-from . import config, errors, inventory, metadata, reconcile, sysfs
+from . import config, errors, inventory, iscsi, metadata, reconcile, sysfs
 from .attach import Attacher, Request
 from .config import Config, Settings
 from .detach import Detacher
+from .domxml import Disk as DomainDisk
 from .domxml import Domain
-from .leases import Leases, Need
+from .leases import START, Lease, Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
-from .lun import Wwid
+from .lun import Lun, Wwid
 from .markers import Markers
 from .ours import Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk
+from .retry import Retry
 from .sysfs import Disk, Session
 from .udev import Udev
 from .wait import Changes, Deadline, Precedence
@@ -31,6 +35,8 @@ from .worker import Workers
 
 log = logging.getLogger("kvmlun.manager")
 
+# A session that drops raises no event, and is to be shown within two seconds.
+_WATCH_SECONDS = 1.0
 # A disk that something has open is looked at again after this time, since a close has no event.
 _BUSY_SECONDS = 2.0
 # Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
@@ -56,6 +62,8 @@ class Manager:
         self._ledger = ledger
         self._markers = markers
         self._workers = workers
+        self._retry = Retry()
+        self._retrying: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._hooks = Precedence()
         self._released: dict[str, float] = {}
@@ -104,12 +112,22 @@ class Manager:
     async def prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
         """Make every LUN of a domain ready, under a lease. Raises errors.Error to refuse."""
         with self._hooks.held():
-            await self._prepare(domain, began, deadline)
+            try:
+                await self._prepare(domain, began, deadline)
+            except errors.NoAnswer:
+                if self.config.settings.retry_autostart:
+                    portals = [p for _, _, lun in self._sources.luns(domain) for p in lun.portals]
+                    self._retry.put(domain.uuid, domain.name, portals)
+                raise
+            self._retry.drop(domain.uuid)
 
     async def _prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
         requests = self._requests(domain)
         if not requests:
             return
+        for disk, _, lun in self._sources.luns(domain):
+            if not disk.movable:
+                log.warning("%s: %s", domain.name, _unsafe(disk, lun))
         needs = [_need(request) for request in requests]
         self._refuse_conflicts(domain, needs)
         self._leases.take(domain.uuid, domain.name, needs, began)
@@ -130,6 +148,13 @@ class Manager:
     def check(self, domain: Domain) -> None:
         """Refuse what could not be prepared, without changing anything."""
         self._refuse_conflicts(domain, [_need(request) for request in self._requests(domain)])
+
+    def check_incoming(self, domain: Domain) -> None:
+        """Refuse a migration of a domain that could read stale data here."""
+        self.check(domain)
+        for disk, _, lun in self._sources.luns(domain):
+            if not disk.movable:
+                raise errors.Refused(_unsafe(disk, lun))
 
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
@@ -167,6 +192,59 @@ class Manager:
                         "stop that domain, or mark both disks <shareable/>"
                     )
 
+    # connections: LUNs that somebody needs here without a domain
+
+    async def connect(self, volume: str, owner: str, ttl: int) -> str:
+        """Make a volume ready for `owner` for `ttl` seconds (0: until disconnect or reboot).
+
+        Returns the link to its disk. What exists already is renewed. Raises errors.Error.
+        """
+        lun, key, name = self._connection(volume, owner)
+        assert lun.wwid
+        request = Request(lun, lun.wwid.link, read_only=True, shareable=True, domain=key)
+        fresh = self._leases.get(key) is None
+        self._leases.connect(key, name, _need(request), ttl)
+        try:
+            await self._attacher.attach(request, Deadline(self.config.settings.prepare))
+        except errors.Error:
+            if fresh:
+                self._drop_lease(key, boottime())
+            raise
+        finally:
+            self.kick()
+        return request.link
+
+    def renew(self, volume: str, owner: str, ttl: int) -> None:
+        """Let a connection last `ttl` seconds from now (0: for ever); raises errors.Unknown."""
+        _, key, name = self._connection(volume, owner)
+        self._leases.connect(key, name, self._connected(key, name).needs[0], ttl)
+        self.kick()
+
+    def disconnect(self, volume: str, owner: str) -> None:
+        """End a connection; the LUN goes when nobody else needs it. Raises errors.Unknown."""
+        _, key, name = self._connection(volume, owner)
+        self._leases.drop(key, self._connected(key, name).began)
+        self.kick()
+
+    def volume(self, name: str) -> Lun:
+        """Return a volume of the catalog; raises errors.Unknown."""
+        try:
+            return self.config.volumes[name]
+        except KeyError:
+            raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
+
+    def _connection(self, volume: str, owner: str) -> tuple[Lun, str, str]:
+        if not 0 < len(owner) <= 64 or not owner.isprintable():
+            raise errors.Invalid("an owner is 1 to 64 printable characters")
+        key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"kvmlun:{volume}:{owner}"))
+        return self.volume(volume), key, f"connected by {owner}"
+
+    def _connected(self, key: str, name: str) -> Lease:
+        lease = self._leases.get(key)
+        if lease is None:
+            raise errors.Unknown(f"the volume is not {name}; kvmlun status shows what is")
+        return lease
+
     # the loop
 
     async def run(self) -> None:
@@ -177,8 +255,7 @@ class Manager:
         while True:
             self._wake.clear()
             pause = await self._reconcile()
-            for observer in self.observers:
-                observer()
+            self._show()
             try:
                 await asyncio.wait_for(self._wake.wait(), pause)
             except TimeoutError:
@@ -186,22 +263,29 @@ class Manager:
             await asyncio.sleep(_SOAK_SECONDS)
             await self._hooks.free(_PATIENCE_SECONDS)
 
+    def _show(self) -> None:
+        for observer in self.observers:
+            observer()
+
     async def _watch_sessions(self) -> None:
         """A session that drops or recovers raises no event, so its state is looked at."""
         before: dict[int, str] = {}
         while True:
-            states = {session.sid: session.state for session in sysfs.sessions()}
+            states = sysfs.states()
             for sid, state in states.items():
                 if before.get(sid, state) != state:
                     log.warning("session %d: %s -> %s", sid, before[sid], state)
             if states != before:
+                # Not after the next look at everything, which waits for libvirt.
+                self._show()
                 self.kick()
             before = states
-            await asyncio.sleep(_BUSY_SECONDS)
+            await asyncio.sleep(_WATCH_SECONDS)
 
     async def _reconcile(self) -> float:
         """Look at everything once, start what is due, return the seconds until the next look."""
         settings = self.config.settings
+        expiry = self._expire()
         if not await self._list_domains():
             return _BUSY_SECONDS if self._anything() else settings.audit
         await self._write_metadata()
@@ -213,10 +297,26 @@ class Manager:
                 task = asyncio.ensure_future(self._act(action))
                 self._acting[action] = task
                 task.add_done_callback(functools.partial(self._acted, action))
+        if self._retry.waiting and settings.retry_autostart:
+            if self._retrying is None or self._retrying.done():
+                self._retrying = asyncio.ensure_future(
+                    self._retry.run(iscsi.answers, self.libvirt.start)
+                )
         if plan.actions:
             return _BUSY_SECONDS
         due = plan.next_due(now, settings.grace)
-        return min(settings.audit, due - now) if due is not None else settings.audit
+        return min(settings.audit, expiry, due - now if due is not None else settings.audit)
+
+    def _expire(self) -> float:
+        """End connections whose time is over; return the seconds until the next one is."""
+        now, left = boottime(), [math.inf]
+        for lease in self._leases.all:
+            if lease.expires is not None and lease.expires <= now:
+                log.info("%s: its time is over", lease.name)
+                self._drop_lease(lease.uuid, lease.began)
+            elif lease.expires is not None:
+                left.append(lease.expires - now)
+        return min(left)
 
     def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:
         del self._acting[action]
@@ -243,7 +343,11 @@ class Manager:
         self.libvirt_problem = ""
         active = {guest.uuid for guest in self.listing.guests if guest.active}
         for lease in self._leases.all:
-            ended = lease.settled is not None and lease.settled < self.listing.began
+            ended = (
+                lease.role == START
+                and lease.settled is not None
+                and lease.settled < self.listing.began
+            )
             if ended and lease.uuid not in active:
                 log.info("%s does not run here; its lease ends", lease.name)
                 self._drop_lease(lease.uuid, lease.began)
@@ -334,6 +438,14 @@ class Manager:
 def _need(request: Request) -> Need:
     address = request.lun.address
     return Need(address.target, address.lun, str(request.pinned or ""), request.shareable)
+
+
+def _unsafe(disk: DomainDisk, lun: Lun) -> str:
+    return (
+        f"disk {disk.target} ({lun.volume or lun.address}) has cache="
+        f"'{disk.cache or 'default'}' and could read stale data after a migration; "
+        "set cache='none' in its <driver>"
+    )
 
 
 async def _all(calls: Iterable[Awaitable[Wwid]]) -> list[Wwid]:

@@ -43,10 +43,16 @@ def _writes(listing: Listing, sessions: tuple[Session, ...], config: Config) -> 
         known = _known(guest)
         # Only what a running QEMU has open was proven to be the right disk.
         proven = sessions if guest.active else ()
+        below: tuple[Lun, ...] = ()
         for live, domain in ((True, guest.live), (False, guest.persistent)):
             if domain is None:
                 continue
             luns = tuple(_of_domain(domain, known, proven, config))
+            if domain.overlays:
+                # The LUN below a snapshot stands in no source of the persistent definition.
+                told = below if guest.live else domain.luns
+                luns += tuple(lun for lun in told if lun.wwid not in {one.wwid for one in luns})
+            below = luns
             if luns != tuple(replace(lun, volume=None) for lun in domain.luns):
                 xml = domxml.metadata(guest.uuid, luns) if luns else None
                 yield Write(guest.uuid, guest.name, live, xml)

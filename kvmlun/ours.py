@@ -39,6 +39,9 @@ class Sources:
             for link in disk.links:
                 if lun := self.resolve(link, domain.luns):
                     found.append((disk, link, lun))
+        if domain.overlays:
+            shown = {lun.wwid for _, _, lun in found}
+            found += [_below_an_overlay(lun) for lun in domain.luns if lun.wwid not in shown]
         return found
 
     def resolve(self, link: str, metadata: Iterable[Lun]) -> Lun | None:
@@ -77,3 +80,10 @@ class Sources:
         if pinned is None:
             return spelled
         return Lun(pinned.wwid, spelled.address, spelled.portals, pinned.size, pinned.volume)
+
+
+def _below_an_overlay(lun: Lun) -> tuple[Disk, str, Lun]:
+    """After an external snapshot the definition names a file, and only metadata the LUN below."""
+    assert lun.wwid
+    link = lun.wwid.link
+    return Disk("?", (link,), read_only=False, shareable=False, cache="none"), link, lun

@@ -6,46 +6,50 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import errors
-from .lun import Lun, Wwid
+from .lun import Lun, LunAddress, Wwid
 from .sysfs import Disk, Session
 
 
-def identity(link: str, lun: Lun, facts: Mapping[str, Any], disk: Disk) -> Wwid:
-    """Return the device's WWID if it is the pinned one; raises errors.Stale if not."""
+def identity(
+    name: str, pinned: Wwid | None, address: LunAddress, facts: Mapping[str, Any], disk: Disk
+) -> Wwid:
+    """Return the device's WWID if it is the pinned one; raises errors.Stale if not.
+
+    `name` is what an error begins with, here and below.
+    """
     claims = [Wwid.parse(text) for text in facts["wwids"]]
-    pinned = lun.wwid or Wwid.from_link(link)
     if not claims:
-        raise errors.Refused(f"{link}: {disk.node} tells no identity in VPD page 0x83")
+        raise errors.Refused(f"{name}: {disk.node} tells no identity in VPD page 0x83")
     if pinned is None:
         return claims[0]
     if pinned not in claims:
         raise errors.Stale(
-            f"{link}: {lun.address} is not {pinned} but {claims[0]}; the LUN was exchanged on the "
+            f"{name}: {address} is not {pinned} but {claims[0]}; the LUN was exchanged on the "
             "array, or the pinned WWID is wrong"
         )
     return pinned
 
 
-def unique(link: str, wwid: Wwid, target: str, sessions: Iterable[Session]) -> None:
+def unique(name: str, wwid: Wwid, target: str, sessions: Iterable[Session]) -> None:
     """Refuse a WWID that a LUN of another target has as well: its link could lead to either."""
     for session in sessions:
         if session.target != target and any(disk.wwid == str(wwid) for disk in session.disks):
             raise errors.Refused(
-                f"{link}: {target} and {session.target} both have a LUN {wwid}; "
+                f"{name}: {target} and {session.target} both have a LUN {wwid}; "
                 "give one of them an identity of its own on the array"
             )
 
 
-def usable(link: str, lun: Lun, facts: Mapping[str, Any], read_only: bool, disk: Disk) -> None:
+def usable(name: str, lun: Lun, facts: Mapping[str, Any], read_only: bool, disk: Disk) -> None:
     """Refuse a device that is too small, write-protected, or in use by the host itself."""
     size = facts["size"]
     if size == 0 or (lun.size and size < lun.size):
-        raise errors.Refused(f"{link}: {disk.node} has {size} bytes, expected {lun.size or 'more'}")
+        raise errors.Refused(f"{name}: {disk.node} has {size} bytes, expected {lun.size or 'more'}")
     if facts["read_only"] and not read_only:
         raise errors.Refused(
-            f"{link}: {disk.node} is write-protected; make the LUN writable or the disk <readonly/>"
+            f"{name}: {disk.node} is write-protected; make the LUN writable or the disk <readonly/>"
         )
     if facts["claimed"]:
         raise errors.Refused(
-            f"{link}: this host itself uses {disk.node} (mount, swap, md or device mapper)"
+            f"{name}: this host itself uses {disk.node} (mount, swap, md or device mapper)"
         )

@@ -63,6 +63,12 @@ def sessions(root: str = "/sys") -> tuple[Session, ...]:
     return tuple(sorted((s for s in found if s), key=lambda session: session.sid))
 
 
+def states(root: str = "/sys") -> dict[int, str]:
+    """Return just the state of each session by its id: cheap enough to be looked at often."""
+    folder = f"{root}/class/iscsi_session"
+    return {int(n.removeprefix("session")): read(f"{folder}/{n}/state") for n in _names(folder)}
+
+
 def session(sid: int, root: str = "/sys") -> Session | None:
     """Return one session, None if it is gone."""
     return _session(f"{root}/class/iscsi_session/session{sid}")

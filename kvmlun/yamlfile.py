@@ -46,6 +46,11 @@ class Node:
             raise self.error("must be text")
         return self.value
 
+    def flag(self) -> bool:
+        if not isinstance(self.value, bool):
+            raise self.error("must be true or false")
+        return self.value
+
     def seconds(self) -> float:
         if (
             isinstance(self.value, bool)

@@ -36,7 +36,6 @@ def test_disks_and_names():
     assert parsed.uuid == UUID and parsed.name == 'vm 1 "ä"'
     (found,) = parsed.disks
     assert found.links == (LINK,) and found.read_only and not found.shareable
-    assert not parsed.has_metadata
 
 
 def test_backing_files_and_mirrors_count_as_sources():
@@ -44,6 +43,30 @@ def test_backing_files_and_mirrors_count_as_sources():
     mirror = f"<mirror type='block' job='copy'><source dev='{OTHER_WWID.link}'/></mirror>"
     xml = f"<disk type='file'><source file='/o.qcow2'/>{backing}{mirror}<target dev='vda'/></disk>"
     assert domxml.parse(domain(xml)).links == (LINK, OTHER_WWID.link)
+
+
+@pytest.mark.parametrize(
+    "driver, inside, movable",
+    [
+        ("cache='none'", "", True),
+        ("cache='directsync'", "", True),
+        ("", "", False),
+        ("cache='writeback'", "", False),
+        ("cache='writeback'", "<shareable/>", True),
+        ("", "<readonly/>", True),
+    ],
+)
+def test_a_disk_that_the_host_caches_cannot_move(driver, inside, movable):
+    xml = disk(LINK, inside).replace("type='raw'", f"type='raw' {driver}")
+    (found,) = domxml.parse(domain(xml)).disks
+    assert found.movable == movable
+
+
+def test_a_qcow2_file_may_have_a_lun_below_it():
+    file = "<disk type='file'><driver type='{}'/><source file='/o'/><target dev='vda'/></disk>"
+    assert domxml.parse(domain(file.format("qcow2"))).overlays
+    assert not domxml.parse(domain(file.format("raw"))).overlays
+    assert not domxml.parse(domain(disk(LINK))).overlays
 
 
 def test_metadata_there_and_back():
@@ -57,7 +80,7 @@ def test_metadata_there_and_back():
 def test_a_clones_metadata_is_ignored():
     other = UUID.replace("1", "2")
     parsed = domxml.parse(domain(metadata=stored([LUN], uuid=other)))
-    assert parsed.luns == () and parsed.has_metadata
+    assert parsed.luns == ()
 
 
 def test_an_unknown_attribute_is_ignored():

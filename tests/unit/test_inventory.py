@@ -5,7 +5,7 @@ import dataclasses
 from kvmlun import inventory
 from kvmlun.config import Config, Settings
 from kvmlun.domxml import Disk, Domain
-from kvmlun.leases import Lease, Need
+from kvmlun.leases import CONNECTION, Lease, Need
 from kvmlun.libvirtconn import Guest, Listing
 from kvmlun.lun import Portal
 from kvmlun.metadata import wanted
@@ -19,9 +19,9 @@ SESSION = worlds.session(1, worlds.disk())
 EMPTY = Config(Settings(), {})
 
 
-def domain(*links, luns=(), shareable=False):
+def domain(*links, luns=(), shareable=False, overlays=False):
     disks = tuple(Disk("vda", (link,), False, shareable) for link in links)
-    return Domain(UUID, "vm1", disks, tuple(luns), bool(luns))
+    return Domain(UUID, "vm1", disks, tuple(luns), overlays)
 
 
 def guest(live=None, persistent=None, active=True, settled=True):
@@ -56,6 +56,24 @@ def test_a_running_domain_holds_by_link_and_by_metadata():
     assert held(listing=Listing(7.0, (guest(domain(WWID.link)),)))
     assert held(listing=Listing(7.0, (guest(domain(BY_PATH)),)))
     assert held(listing=Listing(7.0, (guest(domain(luns=[LUN])),)))
+
+
+def test_a_connection_holds_whatever_libvirt_lists_and_conflicts_with_nobody():
+    connection = dataclasses.replace(LEASE, uuid="c", settled=None, role=CONNECTION)
+    nothing = Listing(7.0, ())
+    assert held([connection], nothing)
+    assert not list(inventory.other_needs(UUID, [connection], nothing))
+
+
+def test_metadata_keeps_the_lun_below_an_overlay():
+    """Of an external snapshot the live XML shows the chain, the persistent one the overlay only."""
+    live = domain(WWID.link, luns=[LUN], overlays=True)
+    kept = domain(luns=[LUN], overlays=True)
+    lost = domain(overlays=True)
+    assert wanted(Listing(7.0, (guest(live, kept),)), (), EMPTY) == []
+    (write,) = wanted(Listing(7.0, (guest(live, lost),)), (), EMPTY)
+    assert not write.live and str(WWID) in write.xml
+    assert wanted(Listing(7.0, (guest(None, kept, active=False),)), (), EMPTY) == []
 
 
 def test_a_domain_that_is_only_defined_holds_nothing():

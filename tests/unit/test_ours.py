@@ -13,11 +13,11 @@ from .worlds import BY_PATH, LUN, OTHER_WWID, UUID, WWID
 CATALOG = dataclasses.replace(LUN, volume="vm1", size=None)
 
 
-def luns(*found_links, metadata=(), catalog=None, present=None):
+def luns(*found_links, metadata=(), catalog=None, present=None, overlays=False):
     """Resolve the links of a domain; none of them exists on this machine."""
     disks = tuple(Disk("vda", (link,), False, False) for link in found_links)
     sources = Sources(lambda _: catalog, lambda _: catalog, lambda _: present)
-    domain = Domain(UUID, "vm1", disks, tuple(metadata), bool(metadata))
+    domain = Domain(UUID, "vm1", disks, tuple(metadata), overlays)
     return [lun for _, _, lun in sources.luns(domain)]
 
 
@@ -31,6 +31,12 @@ def test_the_catalog_counts_first_and_the_known_size_with_it():
 
 def test_metadata_serves_without_a_catalog():
     assert luns(WWID.link, metadata=[LUN]) == [LUN]
+
+
+def test_what_is_below_an_overlay_stands_in_the_metadata_only():
+    assert luns(metadata=[LUN], overlays=True) == [LUN]
+    assert luns(WWID.link, metadata=[LUN], overlays=True) == [LUN]
+    assert luns(metadata=[LUN]) == []
 
 
 def test_a_missing_link_that_nobody_knows_is_not_ours():

@@ -5,39 +5,44 @@ import dataclasses
 import pytest
 
 from kvmlun import errors, proof
+from kvmlun.attach import Request
 
 from . import worlds
-from .worlds import BY_PATH, LUN, OTHER_WWID, TARGET, WWID
+from .worlds import BY_PATH, LUN, OTHER_WWID, TARGET, UUID, WWID
 
 FACTS = {"wwids": [str(WWID)], "size": LUN.size, "read_only": False, "claimed": False}
 DISK = worlds.disk()
 
 
 def test_the_pinned_disk():
-    assert proof.identity(WWID.link, LUN, FACTS, DISK) == WWID
+    assert proof.identity("vm1", WWID, LUN.address, FACTS, DISK) == WWID
 
 
 def test_any_of_the_devices_names_may_be_the_pinned_one():
     facts = {**FACTS, "wwids": [str(OTHER_WWID), str(WWID)]}
-    assert proof.identity(WWID.link, LUN, facts, DISK) == WWID
+    assert proof.identity("vm1", WWID, LUN.address, facts, DISK) == WWID
 
 
 def test_another_disk_is_refused_and_named():
     facts = {**FACTS, "wwids": [str(OTHER_WWID)]}
     with pytest.raises(errors.Stale, match=f"not {WWID} but {OTHER_WWID}"):
-        proof.identity(BY_PATH, LUN, facts, DISK)
+        proof.identity("vm1", WWID, LUN.address, facts, DISK)
+
+
+def test_without_a_pin_the_first_name_is_the_one():
+    assert proof.identity("vm1", None, LUN.address, FACTS, DISK) == WWID
 
 
 def test_the_link_is_a_pin_as_well():
     unpinned = dataclasses.replace(LUN, wwid=None)
-    with pytest.raises(errors.Refused):
-        proof.identity(OTHER_WWID.link, unpinned, FACTS, DISK)
-    assert proof.identity(BY_PATH, unpinned, FACTS, DISK) == WWID
+    assert Request(unpinned, OTHER_WWID.link, False, False, UUID).pinned == OTHER_WWID
+    assert Request(unpinned, BY_PATH, False, False, UUID).pinned is None
+    assert Request(LUN, BY_PATH, False, False, UUID).pinned == WWID
 
 
 def test_no_identity_is_refused():
     with pytest.raises(errors.Refused, match="no identity"):
-        proof.identity(BY_PATH, dataclasses.replace(LUN, wwid=None), {**FACTS, "wwids": []}, DISK)
+        proof.identity("vm1", None, LUN.address, {**FACTS, "wwids": []}, DISK)
 
 
 def test_one_identity_on_two_targets_is_refused():

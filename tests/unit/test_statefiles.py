@@ -3,7 +3,7 @@
 import pytest
 
 from kvmlun import errors, statefile
-from kvmlun.leases import Leases, Need
+from kvmlun.leases import CONNECTION, Leases, Need
 from kvmlun.ledger import Ledger
 from kvmlun.lun import Portal
 from kvmlun.markers import Markers
@@ -112,6 +112,15 @@ def test_needs_are_compared_by_identity_then_by_address():
     assert not NEED.same(Need(TARGET, 0, str(worlds.OTHER_WWID), False))
     assert NEED.same(Need(TARGET, 0, "", False))
     assert not elsewhere.same(Need(TARGET, 0, "", False))
+
+
+def test_a_connection_outlives_the_daemon_as_one(tmp_path):
+    Leases(tmp_path).connect(UUID, "connected by backup", NEED, ttl=60)
+    (lease,) = Leases(tmp_path).all
+    assert lease.role == CONNECTION and lease.settled is None
+    assert lease.expires == pytest.approx(lease.began + 60)
+    Leases(tmp_path).connect(UUID, "connected by backup", NEED, ttl=0)
+    assert Leases(tmp_path).all[0].expires is None
 
 
 def test_marks_are_files_named_like_the_id_path(tmp_path):

@@ -1,0 +1,106 @@
+"""Why a login failed, asked of the portal itself.
+
+iscsiadm tells only that it did, with one exit code for a wrong secret and for a
+missing access right. One login request that is never completed makes the target
+say more; it changes nothing there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from pathlib import Path
+
+from .lun import Portal
+
+INITIATOR = Path("/etc/iscsi/initiatorname.iscsi")
+
+_UNREACHABLE = "the portal does not answer; is the storage network up, and the portal?"
+_REFUSES = "the portal refuses connections; is the target's service running there?"
+# RFC 7143, 11.13.5: status class and detail of a login response.
+_STATUS = {
+    0x0201: "the target wants CHAP, and this host has no (or a wrong) secret for it",
+    0x0202: "the target denies this host access; allow its initiator name {initiator} there",
+    0x0203: "the portal knows no such target; is it exported there, and its name right?",
+    0x0301: "the target is not available now",
+    0x0302: "the target has run out of resources",
+}
+_LOGIN_REQUEST, _LOGIN_RESPONSE = 0x43, 0x23
+_HEADER_BYTES = 48
+
+
+async def unreachable(portal: Portal, seconds: float) -> str:
+    """Return why no connection to the portal can be made, "" if one can."""
+    try:
+        _, writer = await asyncio.wait_for(
+            asyncio.open_connection(portal.host, portal.port), seconds
+        )
+    except ConnectionRefusedError:
+        return _REFUSES
+    except (OSError, TimeoutError):
+        return _UNREACHABLE
+    writer.close()
+    return ""
+
+
+async def refusal(target: str, portal: Portal, seconds: float) -> str:
+    """Return why the portal refuses a login to `target`, "" if it says nothing of use."""
+    try:
+        return await asyncio.wait_for(_refusal(target, portal), seconds)
+    except ConnectionRefusedError:
+        return _REFUSES
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return ""
+
+
+def initiator(file: Path = INITIATOR) -> str:
+    """Return this host's initiator name (iscsid's file), "" if it has none."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return ""
+    names = (line.partition("=") for line in lines if not line.startswith("#"))
+    return next((value.strip() for key, _, value in names if key.strip() == "InitiatorName"), "")
+
+
+async def _refusal(target: str, portal: Portal) -> str:
+    name = initiator()
+    reader, writer = await asyncio.open_connection(portal.host, portal.port)
+    try:
+        writer.write(request(name, target))
+        await writer.drain()
+        header = await reader.readexactly(_HEADER_BYTES)
+        length = int.from_bytes(header[5:8], "big")
+        data = await reader.readexactly(min(length, 8192))
+    finally:
+        writer.close()
+    return meaning(header, data).format(initiator=name)
+
+
+def request(initiator_name: str, target: str) -> bytes:
+    """Return a login request (RFC 7143, 11.12) that stays in security negotiation.
+
+    Its ISID is of the random kind with a value of its own, so that the target
+    cannot take it for one of this host's sessions.
+    """
+    keys = {
+        "InitiatorName": initiator_name,
+        "TargetName": target,
+        "SessionType": "Normal",
+        "AuthMethod": "None,CHAP",
+    }
+    data = b"".join(f"{key}={value}\0".encode() for key, value in keys.items())
+    isid = b"\x80" + os.urandom(5)
+    header = struct.pack(">BB2xI6s2xI4x", _LOGIN_REQUEST, 0, len(data), isid, 1)
+    return header.ljust(_HEADER_BYTES, b"\0") + data + bytes(-len(data) % 4)
+
+
+def meaning(header: bytes, data: bytes) -> str:
+    """Return what a login response tells of a refusal, "" if it refuses nothing."""
+    if header[0] & 0x3F != _LOGIN_RESPONSE:
+        return ""
+    status = int.from_bytes(header[36:38], "big")
+    if status == 0 and b"AuthMethod=CHAP" in data.split(b"\0"):
+        return _STATUS[0x0201]
+    return _STATUS.get(status, "")

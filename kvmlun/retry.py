@@ -1,0 +1,71 @@
+"""Domains that could not start because their storage did not answer, for one more try.
+
+Only domains with autostart are tried, and only where the operator asked for it
+(`retry_autostart`): meanwhile somebody may have started them on another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import errors, statefile
+from .lun import Portal
+
+log = logging.getLogger("kvmlun.retry")
+
+FOLDER = Path("/run/kvmlun/unstarted")
+
+
+@dataclass(frozen=True)
+class Unstarted:
+    """A domain and the portals that it waits for."""
+
+    uuid: str
+    name: str
+    portals: tuple[str, ...]
+
+
+class Retry:
+    """Keeps them in /run, so that a restart of the daemon forgets none."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._waiting = {
+            value["uuid"]: Unstarted(value["uuid"], value["name"], tuple(value["portals"]))
+            for _, value in statefile.read_all(folder)
+        }
+
+    @property
+    def waiting(self) -> tuple[Unstarted, ...]:
+        return tuple(self._waiting.values())
+
+    def put(self, uuid: str, name: str, portals: Iterable[Portal]) -> None:
+        """Remember a domain; raises errors.Storage."""
+        domain = Unstarted(uuid, name, tuple(str(portal) for portal in portals))
+        statefile.write(self._folder / f"{uuid}.json", asdict(domain), sync=False)
+        self._waiting[uuid] = domain
+
+    def drop(self, uuid: str) -> None:
+        if self._waiting.pop(uuid, None):
+            statefile.remove(self._folder / f"{uuid}.json")
+
+    async def run(
+        self,
+        answers: Callable[[Portal], Awaitable[bool]],
+        start: Callable[[str], Awaitable[bool]],
+    ) -> None:
+        """Try once all whose portals answer; `start` tells whether the domain is to be tried at all."""
+        for domain in self.waiting:
+            found = await asyncio.gather(*(answers(Portal.parse(p)) for p in domain.portals))
+            if not any(found):
+                continue
+            log.info("%s: its storage answers again, starting it", domain.name)
+            try:
+                if not await start(domain.uuid):
+                    self.drop(domain.uuid)
+            except errors.Storage as error:
+                log.warning("%s: %s", domain.name, error)

@@ -1,0 +1,49 @@
+"""One more try for domains whose storage did not answer."""
+
+import asyncio
+
+from kvmlun.lun import Portal
+from kvmlun.retry import Retry
+
+from .worlds import PORTAL, UUID
+
+OTHER = UUID.replace("1", "2")
+
+
+def run(retry, up, autostart=True):
+    """Try once; portals in `up` answer. Return the domains that were started."""
+    started = []
+
+    async def answers(portal):
+        return portal in up
+
+    async def start(uuid):
+        started.append(uuid)
+        return autostart
+
+    asyncio.run(retry.run(answers, start))
+    return started
+
+
+def test_only_what_has_its_storage_back_is_tried(tmp_path):
+    retry = Retry(tmp_path)
+    retry.put(UUID, "vm1", [PORTAL])
+    retry.put(OTHER, "vm2", [Portal("10.77.2.1"), Portal("fd77::1", 860)])
+    assert run(retry, up={PORTAL}) == [UUID]
+    assert run(retry, up={Portal("fd77::1", 860)}) == [OTHER]
+    assert run(retry, up=()) == []
+
+
+def test_what_waits_outlives_the_daemon_and_ends_with_a_start(tmp_path):
+    Retry(tmp_path).put(UUID, "vm1", [PORTAL])
+    retry = Retry(tmp_path)
+    assert [domain.name for domain in retry.waiting] == ["vm1"]
+    retry.drop(UUID)
+    assert not retry.waiting and not Retry(tmp_path).waiting
+
+
+def test_a_domain_without_autostart_is_forgotten(tmp_path):
+    retry = Retry(tmp_path)
+    retry.put(UUID, "vm1", [PORTAL])
+    run(retry, up={PORTAL}, autostart=False)
+    assert not retry.waiting
