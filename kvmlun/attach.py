@@ -207,7 +207,7 @@ class Attacher:
             after = time.clock_gettime(time.CLOCK_MONOTONIC)
             await self._scan(request, session, deadline)
         else:
-            await self._refresh(session, disk, deadline)
+            await self._refresh(request, session, disk, deadline)
 
         def ready() -> tuple[Session, Disk] | None:
             current = sysfs.session(session.sid)
@@ -236,7 +236,9 @@ class Attacher:
             f"{address.lun}; is it mapped to this host's initiator name?"
         )
 
-    async def _refresh(self, session: Session, disk: Disk, deadline: Deadline) -> None:
+    async def _refresh(
+        self, request: Request, session: Session, disk: Disk, deadline: Deadline
+    ) -> None:
         await self._workers.call("rescan", disk.hctl, timeout=deadline.left)
         record = self._udev.record(disk.name)
         if record and record.guest:

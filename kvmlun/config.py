@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import errors, yamlfile
 from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
@@ -106,7 +106,7 @@ def load(folder: Path = FOLDER) -> Config:
 
 def _settings(node: Node) -> Settings:
     fields = {field.name: field for field in dataclasses.fields(Settings)}
-    values = {
+    values: dict[str, Any] = {
         name: member.flag() if fields[name].default is False else member.seconds()
         for name, member in node.mapping(frozenset(fields)).items()
     }
