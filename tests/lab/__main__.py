@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab import campaign, commands, demo, errors, images, lab, preflight, spec
+from tests.lab import campaign, commands, demo, errors, images, lab, preflight, rows, spec
 
 log = logging.getLogger("kvmlun.lab")
 
@@ -35,6 +35,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         help="default: %s" % " ".join(host.name for host in spec.DEFAULT_HOSTS),
     )
     verbs.add_parser("demo", help="show kvmlun's main job, step by step")
+    verbs.add_parser("test", help="all rows, on one lab")
     verbs.add_parser("campaign", help="all rows, longer, for kvmlun and for the naive hook")
     verbs.add_parser("status", help="say what is up")
     ssh = verbs.add_parser("ssh", help="a shell or a command on a host")
@@ -60,6 +61,8 @@ def act(args: argparse.Namespace) -> int:
     match args.verb:
         case "demo":
             return demo.main(args.lab)
+        case "test":
+            return rows.main(args.lab)
         case "campaign":
             return campaign.main(args.lab)
         case "up":

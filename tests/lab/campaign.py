@@ -6,12 +6,10 @@ by commit, and a row that has a result is not run again.
 
 import collections
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
-from tests.lab import lab, paths, peers
+from tests.lab import lab, paths, peers, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs/campaign.md"
@@ -25,21 +23,13 @@ def main(name: str) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with lab.Lab(name):
         for peer in peers.PEERS:
-            _run(name, peer, folder / f"{peer}.jsonl")
-    rows = {peer: _rows(folder / f"{peer}.jsonl") for peer in peers.PEERS}
-    text = report(rows, commit)
+            options = ["--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
+            rows.run(name, options, {"KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS)})
+    found = {peer: _rows(folder / f"{peer}.jsonl") for peer in peers.PEERS}
+    text = report(found, commit)
     print(text)
     REPORT.write_text(text)
-    return int(any("failed" in outcomes for outcomes in rows["kvmlun"].values()))
-
-
-def _run(name: str, peer: str, results: Path) -> None:
-    options = ["-v", "--peer", peer, "--lab", name, "--results", str(results)]
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/lab", *options],
-        cwd=ROOT,
-        env={**os.environ, "KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS)},
-    )
+    return int(any("failed" in outcomes for outcomes in found["kvmlun"].values()))
 
 
 def _rows(results: Path) -> dict[str, list[str]]:

@@ -101,9 +101,9 @@ class San:
         """Remove a LUN and its file, or the target with all of them, whoever is logged in."""
         self._call("delete", iqn=iqn, lun=lun)
 
-    def clear(self) -> None:
-        """Remove all targets, and all files in /var/target."""
-        self._call("clear")
+    def clear(self, prefix: str = "") -> None:
+        """Remove the targets whose names begin so, and their files in /var/target."""
+        self._call("clear", prefix=prefix)
 
     def targets(self) -> list[str]:
         return list(self._call("targets"))

@@ -13,13 +13,21 @@ CLEAN_SECONDS = 60
 
 
 class Stage:
-    """What a test plays on. `install` once for each lab, `clear` after each test."""
+    """What a test plays on. `install` once for each lab, `clear` after each test.
 
-    def __init__(self, up: lab.Lab, peer: peers.Peer) -> None:
+    A stage on one host only has targets of its own as well, so that two such
+    stages can be played on at the same time.
+    """
+
+    def __init__(self, up: lab.Lab, peer: peers.Peer, only: str = "") -> None:
         self.lab = up
         self.san = up.san
         self.peer = peer
         self.kvms = [host for host in up.machines if host.spec.role == "kvm"]
+        self.base = BASE
+        if only:
+            self.kvms = [up[only]]
+            self.base = f"{BASE}.{only}"
 
     def install(self, *hosts: machine.Machine, bare: Sequence[machine.Machine] = ()) -> None:
         """Make `hosts` (all by default) ready for VMs; those in `bare` without the peer."""
@@ -39,7 +47,7 @@ class Stage:
 
     def volume(self, name: str, lun: int = 0, size: int = 64 << 20) -> san.Volume:
         """Export a new LUN; `name` names its target."""
-        return self.san.create(f"{BASE}:{name}", lun, size)
+        return self.san.create(f"{self.base}:{name}", lun, size)
 
     def vm(
         self,
@@ -79,7 +87,7 @@ class Stage:
             self.peer.forget(host)
 
         self._on_each(clear, self.kvms)
-        self.san.clear()
+        self.san.clear(self.base)
 
     @staticmethod
     def _on_each(call: Callable[[machine.Machine], None], hosts: Sequence[machine.Machine]) -> None:

@@ -4,6 +4,7 @@
 The configuration is saved after each change, and restored by the host's own unit at boot.
 """
 
+import fcntl
 import json
 import re
 import sys
@@ -59,10 +60,11 @@ def delete(iqn, lun):
     tpg.parent_target.delete()
 
 
-def clear():
+def clear(prefix):
     for iqn in targets():
-        delete(iqn, None)
-    for file in FOLDER.glob("*.img"):
+        if iqn.startswith(prefix):
+            delete(iqn, None)
+    for file in FOLDER.glob(f"{safe(prefix)}*.img"):
         file.unlink()
 
 
@@ -88,7 +90,7 @@ def dynamic_sessions(tpg):
 def make_disk(name, size, serial, path, attributes):
     serial = serial or str(uuid.uuid4())
     # The name of a backstore is part of configfs paths; the file's must not be one in use.
-    name = f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)}-{uuid.uuid4().hex[:6]}"
+    name = f"{safe(name)}-{uuid.uuid4().hex[:6]}"
     FOLDER.mkdir(exist_ok=True)
     path = path or str(FOLDER / f"{name}.img")
     with open(path, "ab") as file:
@@ -98,6 +100,10 @@ def make_disk(name, size, serial, path, attributes):
     for attribute, value in {"emulate_tpu": 1, **attributes}.items():
         disk.set_attribute(attribute, value)
     return disk
+
+
+def safe(name):
+    return re.sub(r"[^A-Za-z0-9.-]", "_", name)
 
 
 def describe(iqn, lun, portals, disk):
@@ -139,10 +145,13 @@ READING = ("targets", "sessions")
 def main():
     request = json.load(sys.stdin)
     op = request.pop("op")
-    root = lio.RTSRoot()
-    answer = OPERATIONS[op](**request)
-    if op not in READING:
-        root.save_to_file()
+    with open("/run/lab-target.lock", "w") as lock:
+        # What goes through the configuration must not meet what removes parts of it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = lio.RTSRoot()
+        answer = OPERATIONS[op](**request)
+        if op not in READING:
+            root.save_to_file()
     json.dump(answer, sys.stdout)
 
 

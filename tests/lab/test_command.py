@@ -7,6 +7,8 @@ import pytest
 from tests.lab import wait_for
 from tests.lab.stage import Stage
 
+pytestmark = pytest.mark.one_host
+
 
 @pytest.fixture
 def s(s: Stage) -> Stage:

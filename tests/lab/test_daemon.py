@@ -5,6 +5,8 @@ import pytest
 from tests.lab import machine, wait_for
 from tests.lab.stage import Stage
 
+pytestmark = pytest.mark.one_host
+
 
 @pytest.fixture
 def vm(s: Stage):

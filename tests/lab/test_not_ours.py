@@ -5,6 +5,8 @@ import pytest
 from tests.lab import guest, machine, wait_for
 from tests.lab.stage import Stage
 
+pytestmark = pytest.mark.one_host
+
 BREAK = {
     "running": "true",
     "stopped": "systemctl stop kvmlund.socket kvmlund",

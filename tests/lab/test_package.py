@@ -5,6 +5,8 @@ import pytest
 from tests.lab import package, wait_for
 from tests.lab.stage import Stage
 
+pytestmark = pytest.mark.one_host
+
 HOOK = "/etc/libvirt/hooks/qemu.d/50-kvmlun"
 
 

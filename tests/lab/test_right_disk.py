@@ -5,6 +5,8 @@ import pytest
 from tests.lab import CommandFailed, wait_for
 from tests.lab.stage import Stage
 
+pytestmark = pytest.mark.one_host
+
 
 def refused(vm, host) -> str:
     """Return virsh's text for a start that must be refused."""

@@ -1,6 +1,10 @@
 """Cold start with nothing logged in, and every way a VM ends on one host."""
 
+import pytest
+
 from tests.lab.stage import Stage
+
+pytestmark = pytest.mark.one_host
 
 
 def only_our_lun(s: Stage, host, volume) -> None:
