@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from . import errors, iscsi, lun, nodedb, proof, sysfs
 from .config import Settings
+from .leases import Need
 from .ledger import Ledger
 from .links import BY_PATH
 from .lun import Lun, Portal, Wwid
@@ -41,6 +42,11 @@ class Request:
     @property
     def pinned(self) -> Wwid | None:
         return self.lun.wwid or Wwid.from_link(self.link)
+
+    @property
+    def need(self) -> Need:
+        address = self.lun.address
+        return Need(address.target, address.lun, str(self.pinned or ""), self.shareable)
 
     def __str__(self) -> str:
         return f"volume {self.lun.volume}" if self.lun.volume else self.link
@@ -125,7 +131,7 @@ class Attacher:
         problems: list[errors.Storage] = []
         for portal in portals:
             try:
-                await self._login(target, portal, deadline)
+                await self._login(request, portal, deadline)
                 what = f"{request}: waiting for the session of {target} at {portal} after login"
                 return await self._logged_in(request, deadline, what)
             except errors.Timeout:
@@ -142,10 +148,11 @@ class Attacher:
 
         return await self._changes.until(up, deadline, what, _POLL_SECONDS)
 
-    async def _login(self, target: str, portal: Portal, deadline: Deadline) -> None:
+    async def _login(self, request: Request, portal: Portal, deadline: Deadline) -> None:
+        target = request.lun.address.target
         key = target, portal
         if not deadline.left:
-            raise errors.Timeout(f"{target} at {portal}: no time was left to log in")
+            raise errors.Timeout(f"{request}: no time was left to log in to {target} at {portal}")
         if key not in self._logins:
             task = asyncio.ensure_future(self._log_in(target, portal))
             self._logins[key] = task
@@ -153,7 +160,9 @@ class Attacher:
         try:
             await asyncio.wait_for(asyncio.shield(self._logins[key]), deadline.left)
         except TimeoutError:
-            raise errors.Timeout(f"login to {target} at {portal} took too long") from None
+            raise errors.Timeout(
+                f"{request}: login to {target} at {portal} took too long"
+            ) from None
 
     def _login_done(self, key: tuple[str, Portal]) -> None:
         task = self._logins.pop(key)

@@ -76,6 +76,13 @@ class Config:
     settings: Settings
     volumes: dict[str, Lun]  # by name
 
+    def volume(self, name: str) -> Lun:
+        """Raises errors.Unknown."""
+        try:
+            return self.volumes[name]
+        except KeyError:
+            raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
+
     def by_wwid(self, wwid: Wwid) -> Lun | None:
         return next((lun for lun in self.volumes.values() if lun.wwid == wwid), None)
 

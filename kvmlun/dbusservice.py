@@ -76,12 +76,12 @@ class Manager1(ServiceInterface):
     @method()
     @_translated
     def GetVolume(self, name: "s") -> "a{sv}":
-        return _variants(status.volumes([self._manager.volume(name)])[0])
+        return _variants(status.volumes([self._manager.config.volume(name)])[0])
 
     @method()
     @_translated
     def DiskXml(self, volume: "s", target: "s") -> "s":
-        return domxml.disk_xml(self._manager.volume(volume).wwid.link, target)
+        return domxml.disk_xml(self._manager.config.volume(volume).wwid.link, target)
 
     @method()
     @_translated
@@ -91,17 +91,17 @@ class Manager1(ServiceInterface):
     @method()
     @_translated
     async def Connect(self, volume: "s", owner: "s", ttl: "u") -> "s":
-        return await self._manager.connect(volume, owner, ttl)
+        return await self._manager.connections.connect(volume, owner, ttl)
 
     @method()
     @_translated
     def Renew(self, volume: "s", owner: "s", ttl: "u"):
-        self._manager.renew(volume, owner, ttl)
+        self._manager.connections.renew(volume, owner, ttl)
 
     @method()
     @_translated
     def Disconnect(self, volume: "s", owner: "s"):
-        self._manager.disconnect(volume, owner)
+        self._manager.connections.disconnect(volume, owner)
 
 
 # Name, D-Bus signature and value of each property of an object.

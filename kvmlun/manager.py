@@ -11,16 +11,16 @@ import functools
 import logging
 import math
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 
 from . import config, errors, inventory, iscsi, metadata, reconcile, sysfs
 from .attach import Attacher, Request
 from .config import Config, Settings
+from .connections import Connections
 from .detach import Detacher
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
-from .leases import START, Lease, Leases, Need, boottime
+from .leases import START, Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
 from .lun import Lun, Wwid
@@ -78,6 +78,7 @@ class Manager:
             lambda: self.config.settings, ledger, markers, workers, self.udev, self.changes,
             self._purge,
         )  # fmt: skip
+        self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
         self._detacher = Detacher(ledger, markers, workers, self.changes)
 
     def kick(self) -> None:
@@ -128,7 +129,7 @@ class Manager:
         for disk, _, lun in self._sources.luns(domain):
             if not disk.movable:
                 log.warning("%s: %s", domain.name, _unsafe(disk, lun))
-        needs = [_need(request) for request in requests]
+        needs = [request.need for request in requests]
         self._refuse_conflicts(domain, needs)
         self._leases.take(domain.uuid, domain.name, needs, began)
         try:
@@ -147,7 +148,7 @@ class Manager:
 
     def check(self, domain: Domain) -> None:
         """Refuse what could not be prepared, without changing anything."""
-        self._refuse_conflicts(domain, [_need(request) for request in self._requests(domain)])
+        self._refuse_conflicts(domain, [request.need for request in self._requests(domain)])
 
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
@@ -191,59 +192,6 @@ class Manager:
                         f"LUN {need.text} is in use by domain {name} on this host; "
                         "stop that domain, or mark both disks <shareable/>"
                     )
-
-    # connections: LUNs that somebody needs here without a domain
-
-    async def connect(self, volume: str, owner: str, ttl: int) -> str:
-        """Make a volume ready for `owner` for `ttl` seconds (0: until disconnect or reboot).
-
-        Returns the link to its disk. What exists already is renewed. Raises errors.Error.
-        """
-        lun, key, name = self._connection(volume, owner)
-        assert lun.wwid
-        request = Request(lun, lun.wwid.link, read_only=True, shareable=True, domain=key)
-        fresh = self._leases.get(key) is None
-        self._leases.connect(key, name, _need(request), ttl)
-        try:
-            await self._attacher.attach(request, Deadline(self.config.settings.prepare))
-        except errors.Error:
-            if fresh:
-                self._drop_lease(key, boottime())
-            raise
-        finally:
-            self.kick()
-        return request.link
-
-    def renew(self, volume: str, owner: str, ttl: int) -> None:
-        """Let a connection last `ttl` seconds from now (0: for ever); raises errors.Unknown."""
-        _, key, name = self._connection(volume, owner)
-        self._leases.connect(key, name, self._connected(key, name).needs[0], ttl)
-        self.kick()
-
-    def disconnect(self, volume: str, owner: str) -> None:
-        """End a connection; the LUN goes when nobody else needs it. Raises errors.Unknown."""
-        _, key, name = self._connection(volume, owner)
-        self._leases.drop(key, self._connected(key, name).began)
-        self.kick()
-
-    def volume(self, name: str) -> Lun:
-        """Return a volume of the catalog; raises errors.Unknown."""
-        try:
-            return self.config.volumes[name]
-        except KeyError:
-            raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
-
-    def _connection(self, volume: str, owner: str) -> tuple[Lun, str, str]:
-        if not 0 < len(owner) <= 64 or not owner.isprintable():
-            raise errors.Invalid("an owner is 1 to 64 printable characters")
-        key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"kvmlun:{volume}:{owner}"))
-        return self.volume(volume), key, f"connected by {owner}"
-
-    def _connected(self, key: str, name: str) -> Lease:
-        lease = self._leases.get(key)
-        if lease is None:
-            raise errors.Unknown(f"the volume is not {name}; kvmlun status shows what is")
-        return lease
 
     # the loop
 
@@ -433,11 +381,6 @@ class Manager:
 
     def _target_needed(self, target: str) -> bool:
         return bool(self.holds().of_target(target))
-
-
-def _need(request: Request) -> Need:
-    address = request.lun.address
-    return Need(address.target, address.lun, str(request.pinned or ""), request.shareable)
 
 
 def _unsafe(disk: DomainDisk, lun: Lun) -> str:

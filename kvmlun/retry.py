@@ -58,7 +58,7 @@ class Retry:
         answers: Callable[[Portal], Awaitable[bool]],
         start: Callable[[str], Awaitable[bool]],
     ) -> None:
-        """Try once all whose portals answer; `start` tells whether the domain is to be tried at all."""
+        """Try all whose portals answer; `start` tells whether a domain is to be tried at all."""
         for domain in self.waiting:
             found = await asyncio.gather(*(answers(Portal.parse(p)) for p in domain.portals))
             if not any(found):
