@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -84,10 +84,20 @@ def installed(request: pytest.FixtureRequest) -> Iterator[stage.Stage]:
 
 
 @pytest.fixture
-def s(installed: stage.Stage, request: pytest.FixtureRequest) -> Iterator[stage.Stage]:
-    """The stage, cleared after the test."""
-    yield installed
-    if request.node.stash.get(FAILED, False):
+def failed(installed: stage.Stage, request: pytest.FixtureRequest) -> Iterator[Callable[[], bool]]:
+    """Tells a fixture, once its test is over, whether that failed; evidence is left if so."""
+
+    def failed() -> bool:
+        return request.node.stash.get(FAILED, False)
+
+    yield failed
+    if failed():
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.node.name)
         installed.lab.collect(EVIDENCE / name)
+
+
+@pytest.fixture
+def s(installed: stage.Stage, failed: Callable[[], bool]) -> Iterator[stage.Stage]:
+    """The stage, cleared after the test."""
+    yield installed
     installed.clear()

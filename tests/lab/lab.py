@@ -1,9 +1,10 @@
 """A lab: its network, its hosts, and all that is needed to take them down again."""
 
+import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.lab import (
@@ -120,6 +121,17 @@ class Lab:
             for host in missing:
                 self._remove(host)
             raise
+
+    @contextlib.contextmanager
+    def also(self, *hosts: spec.Host) -> Iterator[None]:
+        """Have these hosts as well, for as long as they are needed."""
+        missing = [host for host in hosts if host.name not in self._machines]
+        try:
+            self._boot(missing)
+            yield
+        finally:
+            for host in missing:
+                self._remove(host)
 
     def down(self) -> None:
         """Remove everything of this lab, also what another process left; nothing there is fine."""

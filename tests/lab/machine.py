@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab import errors, remote, spec, uml, wait
@@ -160,6 +161,28 @@ class Machine:
     def restore(self, network: str) -> None:
         log.info("%s: restore %s", self.name, network)
         self.kernel.namespace.restore(self.spec, spec.network(network))
+
+    @contextlib.contextmanager
+    def dropping(self, match: str) -> Iterator[None]:
+        """Swallow what this host sends that matches, in nftables' words, meanwhile."""
+        self.run("nft add table inet lab")
+        try:
+            self.run("nft 'add chain inet lab out { type filter hook output priority 0; }'")
+            self.run(f"nft add rule inet lab out {match} drop")
+            yield
+        finally:
+            self.run("nft delete table inet lab")
+
+    @contextlib.contextmanager
+    def dropping_at_boot(self, match: str) -> Iterator[None]:
+        """The same from the next boot on, before anything else sends."""
+        chain = f"chain out {{ type filter hook output priority 0; {match} drop; }}"
+        self.put(f"table inet lab {{ {chain} }}\n".encode(), "/etc/nftables.conf")
+        self.run(["systemctl", "enable", "nftables"])
+        try:
+            yield
+        finally:
+            self.run("systemctl disable nftables; nft delete table inet lab; rm /etc/nftables.conf")
 
     # Evidence
 

@@ -54,9 +54,16 @@ class Kvmlun:
 
     def forget(self, host: machine.Machine) -> None:
         host.run(
-            "rm -f /etc/kvmlun/volumes.d/*; "
-            "test ! -e /usr/sbin/kvmlund || systemctl restart kvmlund.socket kvmlund"
+            "rm -f /etc/kvmlun/volumes.d/*; test ! -e /usr/sbin/kvmlund || "
+            f"{{ echo '{self.settings.strip()}' >/etc/kvmlun/kvmlun.yaml; "
+            "systemctl restart kvmlund.socket kvmlund; }"
         )
+
+    def configure(self, host: machine.Machine, **settings: object) -> None:
+        """Set what the test needs beside the lab's own settings, until it is over."""
+        text = json.dumps({"settings": {"grace": GRACE_SECONDS, **settings}})
+        host.put(text.encode(), "/etc/kvmlun/kvmlun.yaml")
+        host.run(["systemctl", "reload", "kvmlund"])
 
 
 class Naive:

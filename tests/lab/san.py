@@ -97,6 +97,10 @@ class San:
             attributes={},
         )
 
+    def restrict(self, volume: Volume, attribute: str, value: int) -> None:
+        """Set an attribute of LIO's portal group, as authentication or generate_node_acls."""
+        self._call("restrict", iqn=volume.iqn, attribute=attribute, value=value)
+
     def delete(self, iqn: str, lun: int | None = None) -> None:
         """Remove a LUN and its file, or the target with all of them, whoever is logged in."""
         self._call("delete", iqn=iqn, lun=lun)

@@ -1,8 +1,10 @@
 """A lab made ready for VMs: guests' files, the storage's peer, clean hosts between tests."""
 
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import Any
 
 from tests.lab import guest, lab, machine, observe, paths, peers, san, vm, wait
 
@@ -45,25 +47,31 @@ class Stage:
 
         self._on_each(install, [*(hosts or self.kvms), *bare])
 
-    def volume(self, name: str, lun: int = 0, size: int = 64 << 20) -> san.Volume:
+    def volume(
+        self, name: str, lun: int = 0, size: int = 64 << 20, *, portals: Sequence[str] = ()
+    ) -> san.Volume:
         """Export a new LUN; `name` names its target."""
-        return self.san.create(f"{self.base}:{name}", lun, size)
+        return self.san.create(f"{self.base}:{name}", lun, size, portals=portals)
+
+    @staticmethod
+    def twin(of: vm.Vm, name: str) -> str:
+        """Return the definition of another VM with the same disks, which can't run beside it."""
+        xml = of.xml().replace(of.uuid, str(uuid.uuid4()))
+        return xml.replace(f"<name>{of.name}</name>", f"<name>{name}</name>")
 
     def vm(
         self,
         name: str,
         volumes: Sequence[san.Volume],
         *,
-        by_path: bool = False,
-        extra: str = "",
-        offset: int = 0,
         known_on: Sequence[machine.Machine] | None = None,
+        **options: Any,
     ) -> vm.Vm:
-        """Define a VM on the first host.
+        """Define a VM on the first host; `options` are those of vm.Vm.
 
         By default the first host knows where its disks are; the naive hook is always told on all.
         """
-        made = vm.Vm(name, volumes, self.kvms, by_path=by_path, extra=extra, offset=offset)
+        made = vm.Vm(name, volumes, self.kvms, **options)
         tell = self.kvms[:1] if known_on is None else list(known_on)
         for host in self.kvms if self.peer.name == "naive" else tell:
             self.peer.know(host, name, volumes)
@@ -96,11 +104,14 @@ class Stage:
 
 
 _CLEAR = """
-for vm in $(virsh list --name); do virsh destroy "$vm"; done
-for vm in $(virsh list --all --name); do virsh undefine "$vm"; done
+for vm in $(virsh list --uuid); do virsh destroy "$vm"; done
+for vm in $(virsh list --all --uuid); do
+    virsh undefine --managed-save --snapshots-metadata "$vm"
+done
+rm -f /run/kvmlun/bypass/*
 test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m node --logoutall=all
 rm -rf /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
-rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/*
+rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/* /run/kvmlun/unstarted/*
 rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
 true
 """

@@ -17,7 +17,7 @@ KVM = (
     " open-iscsi polkitd python3 python3-dbus-next python3-jsonschema python3-libvirt"
     " python3-pyudev python3-yaml qemu-system-x86 qemu-utils sg3-utils sg3-utils-udev"
 ).split()
-SAN = ("python3-rtslib-fb", "targetcli-fb")
+SAN = ("python3-rtslib-fb", "targetcli-fb", "tgt")
 # Not for the host, which runs on the user-mode kernel: to boot guests with.
 GUEST = ("linux-image-cloud-amd64",)
 
@@ -61,6 +61,7 @@ MASKED = (
     "fstrim.timer",
     "getty@tty1.service",
     "logrotate.timer",
+    "tgt.service",
 )
 
 # Masked on the kernel command line, since one image serves both roles.

@@ -48,6 +48,11 @@ def swap(iqn, lun, size, portals, serial, path, attributes):
     return describe(iqn, lun, portals, disk)
 
 
+def restrict(iqn, attribute, value):
+    """Set an attribute of the target's portal group, as authentication or generate_node_acls."""
+    find_tpg(iqn).set_attribute(attribute, value)
+
+
 def delete(iqn, lun):
     tpg = find_tpg(iqn)
     if lun is not None:
@@ -138,7 +143,7 @@ def remove(lun, keep_file=False):
         path.unlink(missing_ok=True)
 
 
-OPERATIONS = {f.__name__: f for f in (create, swap, delete, clear, targets, sessions)}
+OPERATIONS = {f.__name__: f for f in (create, swap, restrict, delete, clear, targets, sessions)}
 READING = ("targets", "sessions")
 
 

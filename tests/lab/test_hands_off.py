@@ -3,7 +3,6 @@
 from tests.lab import san
 from tests.lab.stage import Stage
 
-
 # The guest writes behind what the test put at the start of the disk.
 OFFSET = 16 << 20
 

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.lab import guest, machine, ring, san, wait
@@ -15,7 +15,8 @@ RING = "/usr/local/lib/kvmlun-lab/ring.py"
 class Vm:
     """A guest that writes its ring on every disk, `offset` bytes behind its start.
 
-    `hosts` are all that it may run on.
+    `hosts` are all that it may run on. libvirt is asked by UUID, since a test may change the name.
+    With `writes_to` the guest writes to that many disks, from the first one on.
     """
 
     def __init__(
@@ -25,14 +26,19 @@ class Vm:
         hosts: Sequence[machine.Machine],
         *,
         by_path: bool = False,
+        links: Sequence[str] = (),
         extra: str = "",
         offset: int = 0,
+        driver: Mapping[str, str | None] = {},
+        writes_to: int | None = None,
     ) -> None:
         self.name = name
         self.uuid = str(uuid.uuid4())
         self.volumes = list(volumes)
         self.hosts = list(hosts)
-        self.links = [volume.by_path() if by_path else volume.by_id for volume in volumes]
+        self.links = list(links) or [v.by_path() if by_path else v.by_id for v in volumes]
+        self._driver = driver
+        self._writes_to = writes_to
         self.targets = [f"vd{chr(ord('a') + index)}" for index in range(len(self.volumes))]
         self._extra = extra
         self._offset = offset
@@ -41,30 +47,45 @@ class Vm:
 
     def xml(self, metadata: str = "") -> str:
         disks = [
-            guest.Disk(link, target, extra=self._extra)
+            guest.Disk(link, target, self._driver, self._extra)
             for link, target in zip(self.links, self.targets, strict=True)
         ]
-        return guest.domain_xml(self.name, self.uuid, disks, metadata=metadata, offset=self._offset)
+        ring = self.targets[: self._writes_to]
+        return guest.domain_xml(
+            self.name, self.uuid, disks, metadata=metadata, offset=self._offset, ring=ring
+        )
 
     def define(self, host: machine.Machine) -> None:
         host.run(["virsh", "define", "/dev/stdin"], input=self.xml())
 
     def start(self, host: machine.Machine, writing: bool = True) -> None:
         """Start it; raises CommandFailed with virsh's text. Waits until the guest has written."""
-        host.run(["virsh", "start", self.name], timeout=120)
+        host.run(["virsh", "start", self.uuid], timeout=120)
         if writing:
             self.wait_writes(host)
 
-    def migrate(self, source: machine.Machine, destination: machine.Machine) -> None:
-        uri = f"qemu+ssh://{destination.name}/system"
-        options = "--live --persistent --undefinesource"
-        source.run(f"virsh migrate {options} {self.name} {uri}", timeout=MIGRATE_SECONDS)
+    def migrate(
+        self,
+        source: machine.Machine,
+        destination: machine.Machine,
+        options: str = "--live --persistent --undefinesource",
+    ) -> None:
+        """Raises CommandFailed with virsh's text."""
+        source.run(self.migration(destination, options), timeout=MIGRATE_SECONDS)
+
+    def migration(
+        self,
+        destination: machine.Machine,
+        options: str = "--live --persistent --undefinesource",
+    ) -> str:
+        """Return the command that migrates it, to be run on the source."""
+        return f"virsh migrate {options} {self.uuid} qemu+ssh://{destination.name}/system"
 
     def destroy(self, host: machine.Machine) -> None:
-        host.run(["virsh", "destroy", self.name])
+        host.run(["virsh", "destroy", self.uuid])
 
     def shutdown(self, host: machine.Machine) -> None:
-        host.run(["virsh", "shutdown", self.name])
+        host.run(["virsh", "shutdown", self.uuid])
         wait.wait_for(f"{self.name} shut off", lambda: not self.is_running(host), BOOT_SECONDS)
 
     def command(self, host: machine.Machine, command: str) -> None:
@@ -73,7 +94,7 @@ class Vm:
 
     def state(self, host: machine.Machine) -> str:
         """Return libvirt's word for the state, "" where the host does not know the VM."""
-        return host.run(["virsh", "domstate", self.name], check=False).out.strip()
+        return host.run(["virsh", "domstate", self.uuid], check=False).out.strip()
 
     def is_running(self, host: machine.Machine) -> bool:
         return self.state(host) not in ("", "shut off", "crashed")
@@ -115,5 +136,7 @@ class Vm:
             storage.host.run(
                 ["python3", "-I", "-S", RING, "--disk", target, volume.path, *consoles], timeout=120
             ).out.strip()
-            for target, volume in zip(self.targets, self.volumes, strict=True)
+            for target, volume in zip(
+                self.targets[: self._writes_to], self.volumes[: self._writes_to], strict=True
+            )
         ]
