@@ -78,6 +78,7 @@ class Attacher:
         self._purge = purge
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
+        self._orphans_until = time.monotonic() + self._login_limit()
         self._silent: dict[Portal, float] = {}  # since when (monotonic) a portal does not answer
 
     @contextlib.asynccontextmanager
@@ -96,7 +97,16 @@ class Attacher:
     @property
     def logging_in(self) -> frozenset[str]:
         """Targets with a login under way, also one that its hook no longer waits for."""
-        return frozenset(target for target, _ in self._logins)
+        under_way = {target for target, _ in self._logins}
+        if time.monotonic() < self._orphans_until:
+            # A daemon before this one asked iscsid, which goes on by itself.
+            under_way |= {entry.target for entry in self._ledger.entries if not entry.sid}
+        return frozenset(under_way)
+
+    def _login_limit(self) -> float:
+        """Seconds after which iscsid has given up: its own limit, and some for iscsiadm."""
+        settings = self._settings()
+        return settings.login * settings.login_attempts + 20
 
     async def attach(self, request: Request, deadline: Deadline) -> Wwid:
         """Make the LUN ready and return its proven WWID."""
@@ -134,11 +144,15 @@ class Attacher:
                 await self._login(request, portal, deadline)
                 what = f"{request}: waiting for the session of {target} at {portal} after login"
                 return await self._logged_in(request, deadline, what)
-            except errors.Timeout:
-                raise
+            except errors.Timeout as error:
+                if not problems:
+                    raise
+                problems.append(error)
+                break
             except errors.Storage as error:
                 problems.append(error)
-        silent = all(isinstance(problem, errors.NoAnswer) for problem in problems)
+        kinds = (errors.NoAnswer, errors.Timeout)
+        silent = all(isinstance(problem, kinds) for problem in problems)
         kind = errors.NoAnswer if silent else errors.Storage
         raise kind(f"{request}: {'; '.join(map(str, problems))}")
 
@@ -173,7 +187,7 @@ class Attacher:
     async def _log_in(self, target: str, portal: Portal) -> None:
         # iscsid goes on by itself until its own limit, so that has to be waited for.
         settings = self._settings()
-        limit = settings.login * settings.login_attempts + 20
+        limit = self._login_limit()
         if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
             await iscsi.probe(target, portal)
         records = nodedb.records(target, portal)
@@ -198,7 +212,10 @@ class Attacher:
         log.info("logged in to %s at %s", target, portal)
 
     async def _forget(self, target: str, portal: Portal) -> None:
-        """After a login that failed for good nothing there is ours any more."""
+        """After a login that failed for good nothing there is ours, unless it made a session."""
+        for session in sysfs.sessions():
+            if (session.target, session.portal) == (target, portal):
+                return self._ledger.made(session)
         entry = self._ledger.find(target, portal)
         if entry and entry.record:
             await asyncio.to_thread(nodedb.delete, target, portal)

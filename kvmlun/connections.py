@@ -8,8 +8,7 @@ from collections.abc import Callable
 from . import errors
 from .attach import Attacher, Request
 from .config import Config
-from .leases import Lease, Leases, boottime
-from .lun import Lun
+from .leases import Lease, Leases
 from .wait import Deadline
 
 
@@ -36,16 +35,17 @@ class Connections:
 
         Returns the link to its disk. What is connected already is renewed.
         """
-        lun, key, name = self._find(volume, owner)
+        lun, (key, name) = self._config().volume(volume), _identity(volume, owner)
         assert lun.wwid
         request = Request(lun, lun.wwid.link, read_only=True, shareable=True, domain=key)
-        fresh = self._leases.get(key) is None
-        self._leases.connect(key, name, request.need, ttl)
+        before = self._leases.get(key)
+        lease = self._leases.connect(key, name, request.need, ttl)
         try:
             await self._attacher.attach(request, Deadline(self._config().settings.prepare))
-        except errors.Error:
-            if fresh:
-                self._leases.drop(key, boottime())
+        except BaseException:
+            # Another call for the same owner may have renewed it meanwhile.
+            if before is None and self._leases.get(key) == lease:
+                self._leases.drop(key, lease.began)
             raise
         finally:
             self._changed()
@@ -53,24 +53,27 @@ class Connections:
 
     def renew(self, volume: str, owner: str, ttl: int) -> None:
         """Let a connection last `ttl` seconds from now, 0 for until the next boot."""
-        _, key, name = self._find(volume, owner)
-        self._leases.connect(key, name, self._lease(volume, key, name).needs[0], ttl)
+        lease = self._lease(volume, owner)
+        self._leases.connect(lease.uuid, lease.name, lease.needs[0], ttl)
         self._changed()
 
     def disconnect(self, volume: str, owner: str) -> None:
         """End a connection; the LUN goes when nobody else needs it."""
-        _, key, name = self._find(volume, owner)
-        self._leases.drop(key, self._lease(volume, key, name).began)
+        lease = self._lease(volume, owner)
+        self._leases.drop(lease.uuid, lease.began)
         self._changed()
 
-    def _find(self, volume: str, owner: str) -> tuple[Lun, str, str]:
-        if not 0 < len(owner) <= 64 or not owner.isprintable():
-            raise errors.Invalid("an owner is 1 to 64 printable characters")
-        key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"kvmlun:{volume}:{owner}"))
-        return self._config().volume(volume), key, f"connected by {owner}"
-
-    def _lease(self, volume: str, key: str, name: str) -> Lease:
+    def _lease(self, volume: str, owner: str) -> Lease:
+        key, name = _identity(volume, owner)
         lease = self._leases.get(key)
         if lease is None:
             raise errors.Unknown(f"volume {volume} is not {name}; kvmlun status shows what is")
         return lease
+
+
+def _identity(volume: str, owner: str) -> tuple[str, str]:
+    """Return key and name of a lease; the volume may have left the catalog meanwhile."""
+    if not 0 < len(owner) <= 64 or not owner.isprintable():
+        raise errors.Invalid("an owner is 1 to 64 printable characters")
+    key = str(uuid.uuid5(uuid.NAMESPACE_URL, f"kvmlun:{volume}:{owner}"))
+    return key, f"connected by {owner}"

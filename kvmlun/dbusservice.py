@@ -176,7 +176,8 @@ class Service:
         self._bus: MessageBus | None = None
         self._objects: dict[str, Shown] = {}
         # dbus-next logs a traceback for each error that a method answers with on purpose.
-        logging.getLogger().addFilter(_not_an_answer)
+        for logger in (logging.getLogger(), logging.getLogger("asyncio")):
+            logger.addFilter(_not_an_answer)
 
     async def run(self) -> None:
         """Serve for ever; a system bus that is not there (yet) keeps nothing else waiting."""

@@ -67,7 +67,12 @@ class Detacher:
                 await self._delete(session, current, needed, deadline)
 
     async def forget(self, entry: Entry) -> None:
-        """Delete the node record we made, and then the note that it was ours."""
+        """Delete the node record we made, and then the note that it was ours.
+
+        Raises errors.Refused while there is a session of it, which it tells to be ours.
+        """
+        if any((s.target, s.portal) == entry.key for s in sysfs.sessions()):
+            raise errors.Refused(f"{entry.target} at {entry.portal} has a session")
         if entry.record:
             await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
         self._ledger.forget(entry)

@@ -25,7 +25,7 @@ class Disk:
     """One ``<disk>``; `links` are all its by-id and by-path sources, the active one first.
 
     Backing files and the target of a running block job count as sources, since
-    QEMU has them open as well.
+    QEMU has them open as well. `below` are those that are backing files of a file.
     """
 
     target: str
@@ -33,6 +33,7 @@ class Disk:
     read_only: bool
     shareable: bool
     cache: str = ""
+    below: tuple[str, ...] = ()
 
     @property
     def movable(self) -> bool:
@@ -105,6 +106,12 @@ def _disks(root: ElementTree.Element) -> Iterator[Disk]:
             read_only=disk.find("readonly") is not None,
             shareable=disk.find("shareable") is not None,
             cache=driver.get("cache", "") if driver is not None else "",
+            below=tuple(
+                source.get("dev", "")
+                for backing in disk.iterfind("backingStore")
+                for source in backing.iter("source")
+                if disk.get("type") == "file"
+            ),
         )
 
 
@@ -132,6 +139,7 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
             ),
             portals=portals,
             size=int(size) or None,
+            overlay=disk.get("overlay") == "yes",
         )
 
 
@@ -150,6 +158,8 @@ def metadata(uuid: str, luns: Iterable[Lun]) -> str:
             lun=str(lun.address.lun),
             size=str(lun.size or 0),
         )
+        if lun.overlay:
+            disk.set("overlay", "yes")
         for portal in lun.portals:
             ElementTree.SubElement(disk, "portal", address=portal.host, port=str(portal.port))
     return ElementTree.tostring(root, encoding="unicode")

@@ -110,8 +110,8 @@ def concerns(xml: bytes) -> bool:
             catalog = file.read()
     except OSError:
         catalog = None
-    if _metadata(xml) and b"type='qcow2'" in xml:
-        return True  # an overlay, maybe of one of our LUNs
+    if b"overlay=" in _metadata(xml):
+        return True
     for link in _links(xml):
         judged = links.judge(link)
         if judged == links.OURS:

@@ -90,11 +90,13 @@ class Leases:
     def take(self, uuid: str, name: str, needs: Iterable[Need], began: float) -> None:
         self._put(Lease(uuid, name, tuple(needs), began))
 
-    def connect(self, uuid: str, name: str, need: Need, ttl: int) -> None:
+    def connect(self, uuid: str, name: str, need: Need, ttl: int) -> Lease:
         """Take or renew a lease without a domain for `ttl` seconds, 0 for no end."""
         now = boottime()
         expires = now + ttl if ttl else None
-        self._put(Lease(uuid, name, (need,), now, None, CONNECTION, expires))
+        lease = Lease(uuid, name, (need,), now, None, CONNECTION, expires)
+        self._put(lease)
+        return lease
 
     def settle(self, uuid: str, began: float) -> None:
         """Note that the hook of the lease that `began` then has ended."""

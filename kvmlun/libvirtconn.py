@@ -106,7 +106,12 @@ class Libvirt:
         """
 
         def call() -> bool:
-            domain = self._open().lookupByUUIDString(uuid)
+            try:
+                domain = self._open().lookupByUUIDString(uuid)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return False
             if domain.isActive() or not domain.autostart():
                 return False
             domain.create()

@@ -163,7 +163,8 @@ def id_path(portal: Portal, target: str, kernel_lun: int) -> str:
 class Lun:
     """A logical unit as a source of knowledge (catalog, metadata, link) tells of it.
 
-    `size` is in bytes, None where the source does not say.
+    `size` is in bytes, None where the source does not say. `overlay` is told by metadata
+    only: the LUN is below a file that an external snapshot made, which alone is in the definition.
     """
 
     wwid: Wwid | None
@@ -171,6 +172,7 @@ class Lun:
     portals: tuple[Portal, ...]
     size: int | None = None
     volume: str | None = None
+    overlay: bool = False
 
     def __str__(self) -> str:
         return f"{self.wwid or 'a LUN of unknown WWID'} ({self.address})"

@@ -37,6 +37,8 @@ log = logging.getLogger("kvmlun.manager")
 
 # A session that drops raises no event, and is to be shown within two seconds.
 _WATCH_SECONDS = 1.0
+# prepare follows the migrate hook of the same migration within this time.
+_ARRIVAL_SECONDS = 120.0
 # A disk that something has open is looked at again after this time, since a close has no event.
 _BUSY_SECONDS = 2.0
 # Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
@@ -63,6 +65,7 @@ class Manager:
         self._markers = markers
         self._workers = workers
         self._retry = Retry()
+        self._arriving: dict[str, float] = {}
         self._retrying: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._hooks = Precedence()
@@ -116,7 +119,8 @@ class Manager:
             try:
                 await self._prepare(domain, began, deadline)
             except errors.NoAnswer:
-                if self.config.settings.retry_autostart:
+                arriving = began - self._arriving.get(domain.uuid, -math.inf) < _ARRIVAL_SECONDS
+                if self.config.settings.retry_autostart and not arriving:
                     portals = [p for _, _, lun in self._sources.luns(domain) for p in lun.portals]
                     self._retry.put(domain.uuid, domain.name, portals)
                 raise
@@ -153,6 +157,9 @@ class Manager:
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
         self.check(domain)
+        # It runs elsewhere, so it must not be started here whatever failed before.
+        self._retry.drop(domain.uuid)
+        self._arriving[domain.uuid] = boottime()
         for disk, _, lun in self._sources.luns(domain):
             if not disk.movable:
                 raise errors.Refused(_unsafe(disk, lun))
@@ -160,6 +167,7 @@ class Manager:
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
         self._drop_lease(domain.uuid, asked)
+        self._arriving.pop(domain.uuid, None)
         self._released[domain.uuid] = asked
         if self.listing:
             self.listing = self._without_released(self.listing)

@@ -51,7 +51,8 @@ def _writes(listing: Listing, sessions: tuple[Session, ...], config: Config) -> 
             if domain.overlays:
                 # The LUN below a snapshot stands in no source of the persistent definition.
                 told = below if guest.live else domain.luns
-                luns += tuple(lun for lun in told if lun.wwid not in {one.wwid for one in luns})
+                shown = {lun.wwid for lun in luns}
+                luns += tuple(lun for lun in told if lun.overlay and lun.wwid not in shown)
             below = luns
             if luns != tuple(replace(lun, volume=None) for lun in domain.luns):
                 xml = domxml.metadata(guest.uuid, luns) if luns else None
@@ -67,6 +68,7 @@ def _of_domain(
     domain: Domain, known: Iterable[Lun], sessions: tuple[Session, ...], config: Config
 ) -> Iterator[Lun]:
     seen: set[Wwid | None] = set()
+    below = {link for disk in domain.disks for link in disk.below}
     for link in domain.links:
         told = _told(link, known, config)
         lun = _present(link, sessions, config) or told
@@ -77,7 +79,7 @@ def _of_domain(
             lun = replace(lun, portals=tuple(dict.fromkeys(told.portals + lun.portals)))
         if lun and lun.wwid and lun.wwid not in seen:
             seen.add(lun.wwid)
-            yield lun
+            yield replace(lun, overlay=link in below)
 
 
 def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | None:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,25 +79,25 @@ def write(
     forms. Must not be called where a record of somebody else's exists. Raises
     errors.Storage if it cannot be written, errors.Timeout if the lock stays taken.
     """
-    values = {
-        "node.name": target,
-        "node.tpgt": "-1",
-        "node.discovery_type": "static",
-        "iface.iscsi_ifacename": "default",
-        "iface.transport_name": "tcp",
-        **_defaults(defaults),
-        "node.conn[0].address": portal.host,
-        "node.conn[0].port": str(portal.port),
-        **settings,
-    }
-    lines = "".join(f"{name} = {value}\n" for name, value in values.items())
     folder = folder or root()
     record = _path(folder, target, portal)
     # Every file inside nodes/ is taken for a record, so it is made beside it.
     copy = folder / f".kvmlun.{os.getpid()}"
     try:
-        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        values = {
+            "node.name": target,
+            "node.tpgt": "-1",
+            "node.discovery_type": "static",
+            "iface.iscsi_ifacename": "default",
+            "iface.transport_name": "tcp",
+            **_defaults(defaults),
+            "node.conn[0].address": portal.host,
+            "node.conn[0].port": str(portal.port),
+            **settings,
+        }
+        lines = "".join(f"{name} = {value}\n" for name, value in values.items())
         with _locked():
+            record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "w") as file:
                 # Not synced: after a power cut the ledger has it removed, whatever is left of it.
@@ -125,11 +126,15 @@ def _path(folder: Path, target: str, portal: Portal) -> Path:
 def _defaults(file: Path) -> dict[str, str]:
     """Return the node settings in iscsid.conf (usr/idbm.c, idbm_recinfo_config)."""
     try:
-        lines = file.read_text(errors="replace").splitlines()
+        lines = [line.strip() for line in file.read_text(errors="replace").splitlines()]
     except FileNotFoundError:
         return {}
     pairs = (line.partition("=") for line in lines if line.startswith("node."))
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
+
+
+# Removing a stale lock must not meet another thread that has just taken a new one.
+_one_at_a_time = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -138,11 +143,19 @@ def _locked(lock: Path = LOCK, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock.touch(mode=0o600)
     held = lock.with_name(lock.name + ".write")
+    with _one_at_a_time:
+        _take(lock, held, seconds)
+        try:
+            yield
+        finally:
+            held.unlink(missing_ok=True)
+
+
+def _take(lock: Path, held: Path, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            os.link(lock, held)
-            break
+            return os.link(lock, held)
         except FileExistsError:
             if time.monotonic() > deadline:
                 raise errors.Timeout(
@@ -152,10 +165,6 @@ def _locked(lock: Path = LOCK, seconds: float = LOCK_SECONDS) -> Iterator[None]:
                 log.warning("removing %s: the iscsiadm that made it is gone", held)
                 held.unlink(missing_ok=True)
             time.sleep(LOCK_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        held.unlink(missing_ok=True)
 
 
 def _is_stale(held: Path, proc: Path = Path("/proc")) -> bool:

@@ -41,7 +41,8 @@ class Sources:
                     found.append((disk, link, lun))
         if domain.overlays:
             shown = {lun.wwid for _, _, lun in found}
-            found += [_below_an_overlay(lun) for lun in domain.luns if lun.wwid not in shown]
+            hidden = (lun for lun in domain.luns if lun.overlay and lun.wwid not in shown)
+            found += [self._below_an_overlay(lun) for lun in hidden]
         return found
 
     def resolve(self, link: str, metadata: Iterable[Lun]) -> Lun | None:
@@ -81,9 +82,9 @@ class Sources:
             return spelled
         return Lun(pinned.wwid, spelled.address, spelled.portals, pinned.size, pinned.volume)
 
-
-def _below_an_overlay(lun: Lun) -> tuple[Disk, str, Lun]:
-    """After an external snapshot the definition names a file, and only metadata the LUN below."""
-    assert lun.wwid
-    link = lun.wwid.link
-    return Disk("?", (link,), read_only=False, shareable=False, cache="none"), link, lun
+    def _below_an_overlay(self, recorded: Lun) -> tuple[Disk, str, Lun]:
+        """After an external snapshot the definition names a file, only metadata the LUN below."""
+        assert recorded.wwid
+        link, catalog = recorded.wwid.link, self._by_wwid(recorded.wwid)
+        lun = dataclasses.replace(catalog, size=recorded.size) if catalog else recorded
+        return Disk("?", (link,), read_only=False, shareable=False, cache="none"), link, lun

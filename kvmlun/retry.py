@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from .lun import Portal
 log = logging.getLogger("kvmlun.retry")
 
 FOLDER = Path("/run/kvmlun/unstarted")
+_PAUSE_SECONDS, _PAUSE_MAX = 30.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Retry:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
+        self._next: dict[str, tuple[float, float]] = {}  # when to try again, and the pause before
         self._waiting = {
             value["uuid"]: Unstarted(value["uuid"], value["name"], tuple(value["portals"]))
             for _, value in statefile.read_all(folder)
@@ -50,8 +53,15 @@ class Retry:
         self._waiting[uuid] = domain
 
     def drop(self, uuid: str) -> None:
+        self._next.pop(uuid, None)
         if self._waiting.pop(uuid, None):
             statefile.remove(self._folder / f"{uuid}.json")
+
+    @property
+    def due(self) -> tuple[Unstarted, ...]:
+        """Those that were not tried a short while ago; the while doubles with each try."""
+        now = time.monotonic()
+        return tuple(d for d in self.waiting if self._next.get(d.uuid, (0.0, 0.0))[0] <= now)
 
     async def run(
         self,
@@ -59,10 +69,12 @@ class Retry:
         start: Callable[[str], Awaitable[bool]],
     ) -> None:
         """Try all whose portals answer; `start` tells whether a domain is to be tried at all."""
-        for domain in self.waiting:
+        for domain in self.due:
             found = await asyncio.gather(*(answers(Portal.parse(p)) for p in domain.portals))
             if not any(found):
                 continue
+            pause = min(2 * self._next.get(domain.uuid, (0.0, _PAUSE_SECONDS / 2))[1], _PAUSE_MAX)
+            self._next[domain.uuid] = time.monotonic() + pause, pause
             log.info("%s: its storage answers again, starting it", domain.name)
             try:
                 if not await start(domain.uuid):

@@ -1,5 +1,7 @@
 """Domain XML as libvirt 9.0 formats it, and our element in it."""
 
+import dataclasses
+
 import pytest
 
 from kvmlun import domxml, errors
@@ -42,7 +44,10 @@ def test_backing_files_and_mirrors_count_as_sources():
     backing = f"<backingStore type='block'><source dev='{LINK}'/></backingStore>"
     mirror = f"<mirror type='block' job='copy'><source dev='{OTHER_WWID.link}'/></mirror>"
     xml = f"<disk type='file'><source file='/o.qcow2'/>{backing}{mirror}<target dev='vda'/></disk>"
-    assert domxml.parse(domain(xml)).links == (LINK, OTHER_WWID.link)
+    parsed = domxml.parse(domain(xml))
+    assert parsed.links == (LINK, OTHER_WWID.link)
+    assert parsed.disks[0].below == (LINK,)
+    assert domxml.parse(domain(disk(LINK, backing))).disks[0].below == ()
 
 
 @pytest.mark.parametrize(
@@ -72,6 +77,7 @@ def test_a_qcow2_file_may_have_a_lun_below_it():
 def test_metadata_there_and_back():
     luns = (
         LUN,
+        dataclasses.replace(LUN, overlay=True),
         Lun(OTHER_WWID, LunAddress("iqn.2026-11.x:b", 300), (Portal("fd77::1", 860),), 4096),
     )
     assert domxml.parse(domain(metadata=stored(luns))).luns == luns

@@ -140,6 +140,13 @@ def metadata(wwid):
       <kvmlun:disk wwid="{wwid}"/></kvmlun:domain></metadata><devices><disk>""".encode()
 
 
+def test_a_lun_below_an_overlay_is_ours_by_the_metadata_alone(place):
+    below = metadata(WWID).replace(b"wwid=", b"overlay='yes' wwid=")
+    assert b"overlay" in below
+    assert hook.concerns(below + xml(""))
+    assert not hook.concerns(metadata(WWID) + xml(""))
+
+
 @pytest.mark.parametrize("link", [WWID.link, WWID.link.replace("wwn-0x", "scsi-3")])
 def test_a_missing_link_is_ours_if_catalog_or_metadata_know_it(place, link):
     (place / "wwids").write_text(f"{OTHER_WWID}\n")

@@ -67,13 +67,18 @@ def test_a_connection_holds_whatever_libvirt_lists_and_conflicts_with_nobody():
 
 def test_metadata_keeps_the_lun_below_an_overlay():
     """Of an external snapshot the live XML shows the chain, the persistent one the overlay only."""
-    live = domain(WWID.link, luns=[LUN], overlays=True)
-    kept = domain(luns=[LUN], overlays=True)
+    below = dataclasses.replace(LUN, overlay=True)
+    disk = Disk("vda", (WWID.link,), False, False, below=(WWID.link,))
+    live = dataclasses.replace(domain(luns=[below], overlays=True), disks=(disk,))
+    kept = domain(luns=[below], overlays=True)
     lost = domain(overlays=True)
+    stale = domain(luns=[LUN], overlays=True)
     assert wanted(Listing(7.0, (guest(live, kept),)), (), EMPTY) == []
     (write,) = wanted(Listing(7.0, (guest(live, lost),)), (), EMPTY)
     assert not write.live and str(WWID) in write.xml
     assert wanted(Listing(7.0, (guest(None, kept, active=False),)), (), EMPTY) == []
+    (gone,) = wanted(Listing(7.0, (guest(None, stale, active=False),)), (), EMPTY)
+    assert gone.xml is None
 
 
 def test_a_domain_that_is_only_defined_holds_nothing():

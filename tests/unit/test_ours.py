@@ -34,9 +34,13 @@ def test_metadata_serves_without_a_catalog():
 
 
 def test_what_is_below_an_overlay_stands_in_the_metadata_only():
-    assert luns(metadata=[LUN], overlays=True) == [LUN]
-    assert luns(WWID.link, metadata=[LUN], overlays=True) == [LUN]
-    assert luns(metadata=[LUN]) == []
+    below = dataclasses.replace(LUN, overlay=True)
+    assert luns(metadata=[below], overlays=True) == [below]
+    assert luns(metadata=[below]) == []
+    assert luns(metadata=[LUN], overlays=True) == [], "a disk that was taken out of the definition"
+    assert luns(metadata=[below], catalog=CATALOG, overlays=True) == [
+        dataclasses.replace(CATALOG, size=LUN.size)
+    ]
 
 
 def test_a_missing_link_that_nobody_knows_is_not_ours():

@@ -29,9 +29,17 @@ def test_only_what_has_its_storage_back_is_tried(tmp_path):
     retry = Retry(tmp_path)
     retry.put(UUID, "vm1", [PORTAL])
     retry.put(OTHER, "vm2", [Portal("10.77.2.1"), Portal("fd77::1", 860)])
+    assert run(retry, up=()) == []
     assert run(retry, up={PORTAL}) == [UUID]
     assert run(retry, up={Portal("fd77::1", 860)}) == [OTHER]
-    assert run(retry, up=()) == []
+
+
+def test_what_failed_again_is_not_tried_again_at_once(tmp_path):
+    retry = Retry(tmp_path)
+    retry.put(UUID, "vm1", [PORTAL])
+    assert run(retry, up={PORTAL}) == [UUID]
+    retry.put(UUID, "vm1", [PORTAL])
+    assert run(retry, up={PORTAL}) == [] and retry.waiting
 
 
 def test_what_waits_outlives_the_daemon_and_ends_with_a_start(tmp_path):
