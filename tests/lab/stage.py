@@ -38,7 +38,8 @@ class Stage:
         def install(host: machine.Machine) -> None:
             host.put(built.kernel, guest.KERNEL)
             host.put(built.initrd, guest.INITRD)
-            host.run("install -d -m 777 /var/log/lab /run/lab")
+            host.put(b"d /run/lab 0777\nd /var/log/lab 0777\n", "/etc/tmpfiles.d/lab.conf")
+            host.run("systemd-tmpfiles --create /etc/tmpfiles.d/lab.conf")
             if host in bare:
                 self.peer.remove(host)
             else:
