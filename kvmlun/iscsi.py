@@ -42,9 +42,9 @@ async def login(target: str, portal: Portal, timeout: float) -> None:
     result = await commands.run(args, timeout)
     where = f"{target} at {portal}"
     if result.code in _UNREACHABLE:
-        cause = await loginprobe.unreachable(portal, _PROBE_SECONDS)
-        raise errors.NoAnswer(f"{where}: {cause or _MEANING[result.code]}")
-    if result.code in _REFUSED:
+        if cause := await loginprobe.unreachable(portal, _PROBE_SECONDS):
+            raise errors.NoAnswer(f"{where}: {cause}")
+    if result.code in _REFUSED + _UNREACHABLE:
         cause = await loginprobe.refusal(target, portal, _PROBE_SECONDS)
         raise errors.Storage(f"{where}: {cause or _MEANING[result.code]}")
     _check(result, f"login to {where}", (_SESSION_EXISTS,))

@@ -23,7 +23,8 @@ _STATUS = {
     0x0201: "the target wants CHAP, and this host has no (or a wrong) secret for it",
     0x0202: "the target denies this host access; allow its initiator name {initiator} there",
     0x0203: "the portal knows no such target; is it exported there, and its name right?",
-    0x0301: "the target is not available now",
+    # LIO's answer for a target that it does not have.
+    0x0301: "the portal has no such target in service; is it exported there, and its name right?",
     0x0302: "the target has run out of resources",
 }
 _LOGIN_REQUEST, _LOGIN_RESPONSE = 0x43, 0x23
