@@ -23,7 +23,7 @@ def main(name: str) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with lab.Lab(name):
         for peer in peers.PEERS:
-            options = ["--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
+            options = ["--long", "--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
             rows.run(name, options, {"KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS[peer])})
     found = {peer: _rows(folder / f"{peer}.jsonl") for peer in peers.PEERS}
     text = report(found, commit)

@@ -17,8 +17,9 @@ EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--peer", choices=sorted(peers.PEERS), default="kvmlun")
     parser.addoption("--lab", default="kvmlun", help="name of the lab; a running one is used")
-    parser.addoption("--one-host", metavar="HOST:I/N", help="rows that need one host: part I of N")
+    parser.addoption("--one-host", metavar="HOST", help="only rows that need one host: this one")
     parser.addoption("--more-hosts", action="store_true", help="only rows that need more hosts")
+    parser.addoption("--long", action="store_true", help="also rows that only a campaign runs")
     parser.addoption("--results", type=Path, help="add a line for each row; skip rows it has")
 
 
@@ -35,15 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def chosen(config: pytest.Config, items: list[pytest.Item]) -> list[pytest.Item]:
-    """The rows that this run is for. Rows of one module stay together: they may share a VM."""
+    """The rows that this run is for."""
+    if not config.getoption("--long"):
+        items = [item for item in items if not item.get_closest_marker("campaign")]
     alone = [item for item in items if item.get_closest_marker("one_host")]
     if config.getoption("--more-hosts"):
         return [item for item in items if item not in alone]
-    if where := config.getoption("--one-host"):
-        part, parts = map(int, where.partition(":")[2].split("/"))
-        modules = sorted({item.path for item in alone})
-        return [item for item in alone if modules.index(item.path) % parts == part - 1]
-    return items
+    return alone if config.getoption("--one-host") else items
 
 
 def results(config: pytest.Config) -> list[dict[str, str]]:
@@ -76,8 +75,7 @@ def installed(request: pytest.FixtureRequest) -> Iterator[stage.Stage]:
     logging.getLogger("kvmlun.lab").setLevel(logging.INFO)
     peer = peers.PEERS[request.config.getoption("--peer")]()
     with Lab(request.config.getoption("--lab")) as lab:
-        only = (request.config.getoption("--one-host") or "").partition(":")[0]
-        made = stage.Stage(lab, peer, only)
+        made = stage.Stage(lab, peer, request.config.getoption("--one-host") or "")
         made.install()
         made.clear()
         yield made

@@ -12,6 +12,17 @@ log = logging.getLogger("kvmlun.lab")
 
 REACH_TIMEOUT = 120
 SETTLE_TIMEOUT = 180
+_NO_ROUTE = """\
+[Unit]
+DefaultDependencies=no
+After=lab-host.service
+Before=sysinit.target
+[Service]
+Type=oneshot
+ExecStart=ip route add unreachable {address}
+[Install]
+WantedBy=sysinit.target
+"""
 
 
 class Machine:
@@ -54,12 +65,18 @@ class Machine:
         return self.connection.spawn(command)
 
     def put(self, content: bytes | str | Path, path: str, mode: int = 0o644) -> None:
-        """Write content (a Path: that local file) to path there, making its folders."""
+        """Write content (a Path: that local file) to path there, making its folders.
+
+        At any moment there is the old file or the new one, also if another run puts it as well.
+        """
         if isinstance(content, Path):
             content = content.read_bytes()
-        # sshd gives a socket, which cannot be opened by name; a pipe can.
-        line = f"cat | install -D -m {mode:o} /dev/stdin {shlex.quote(path)}"
-        self.run(line, input=content)
+        folder, made = shlex.quote(str(Path(path).parent)), f"{shlex.quote(path)}.$$"
+        self.run(
+            f"mkdir -p {folder} && cat >{made} && chmod {mode:o} {made} && "
+            f"mv {made} {shlex.quote(path)}",
+            input=content,
+        )
 
     def get(self, path: str, timeout: float = 60) -> bytes:
         return self.output(["cat", path], timeout)
@@ -163,26 +180,16 @@ class Machine:
         self.kernel.namespace.restore(self.spec, spec.network(network))
 
     @contextlib.contextmanager
-    def dropping(self, match: str) -> Iterator[None]:
-        """Swallow what this host sends that matches, in nftables' words, meanwhile."""
-        self.run("nft add table inet lab")
-        try:
-            self.run("nft 'add chain inet lab out { type filter hook output priority 0; }'")
-            self.run(f"nft add rule inet lab out {match} drop")
-            yield
-        finally:
-            self.run("nft delete table inet lab")
-
-    @contextlib.contextmanager
-    def dropping_at_boot(self, match: str) -> Iterator[None]:
-        """The same from the next boot on, before anything else sends."""
-        chain = f"chain out {{ type filter hook output priority 0; {match} drop; }}"
-        self.put(f"table inet lab {{ {chain} }}\n".encode(), "/etc/nftables.conf")
-        self.run(["systemctl", "enable", "nftables"])
+    def without_route(self, address: str) -> Iterator[None]:
+        """Have no way to an address, from the next boot on and before anything asks for it."""
+        unit = "/etc/systemd/system/lab-route.service"
+        self.put(_NO_ROUTE.format(address=address).encode(), unit)
+        self.run("systemctl enable lab-route")
         try:
             yield
         finally:
-            self.run("systemctl disable nftables; nft delete table inet lab; rm /etc/nftables.conf")
+            self.run(f"systemctl disable lab-route; rm {unit}; systemctl daemon-reload")
+            self.run(f"ip route delete unreachable {address}", check=False)
 
     # Evidence
 

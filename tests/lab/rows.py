@@ -1,15 +1,18 @@
-"""Runs the rows on one lab: those that need one host on all hosts at the same time."""
+"""Runs the rows on one lab: those that need one host on two hosts at the same time."""
 
 import os
+import queue
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 
 from tests.lab import lab
 
 ROOT = Path(__file__).resolve().parents[2]
+ONE_HOST = "\npytestmark = pytest.mark.one_host\n"
+NO_TESTS = 5  # pytest's exit code where every row of a module is for the campaign
 
 
 def main(name: str) -> int:
@@ -19,23 +22,35 @@ def main(name: str) -> int:
 
 
 def run(name: str, options: Sequence[str] = (), environment: Mapping[str, str] = {}) -> int:
-    """Run the rows that need more hosts, then the others in as many parts as there are hosts.
+    """Run the rows that need more hosts, then the modules of the others on two hosts.
 
-    Each part prints what it does when it is over, so that their lines do not mix.
+    Each host takes the next module when it is done with one; a module's lines come when it is over.
     """
-    hosts = [host.name for host in lab.Lab.attach(name).machines if host.spec.role == "kvm"][:2]
-    argv = [sys.executable, "-m", "pytest", "-v", "tests/lab", "--lab", name, *options]
+    argv = [sys.executable, "-m", "pytest", "-v", "--lab", name, *options]
     env = {**os.environ, **environment}
-    codes = [subprocess.run([*argv, "--more-hosts"], cwd=ROOT, env=env).returncode]
-    with tempfile.TemporaryDirectory() as folder:
-        parts = []
-        for index, host in enumerate(hosts, 1):
-            output = Path(folder, host)
-            part = [*argv, "--one-host", f"{host}:{index}/{len(hosts)}"]
-            with output.open("wb") as file:
-                process = subprocess.Popen(part, cwd=ROOT, env=env, stdout=file, stderr=file)
-            parts.append((process, output))
-        for process, output in parts:
-            codes.append(process.wait())
-            print(output.read_text(errors="replace"), flush=True)
-    return next((code for code in codes if code), 0)
+    whole = subprocess.run([*argv, "--more-hosts", "tests/lab"], cwd=ROOT, env=env)
+    modules: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    for module in sorted(one_host_modules(), key=lambda path: -path.stat().st_size):
+        modules.put(module)
+
+    def play(host: str) -> list[int]:
+        codes: list[int] = []
+        while True:
+            try:
+                module = modules.get_nowait()
+            except queue.Empty:
+                return codes
+            command = [*argv, "--one-host", host, str(module)]
+            done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+            print(f"{done.stdout}{done.stderr}", flush=True)
+            codes.append(done.returncode)
+
+    hosts = [host.name for host in lab.Lab.attach(name).machines if host.spec.role == "kvm"][:2]
+    with futures.ThreadPoolExecutor() as side_by_side:
+        found = [whole.returncode, *sum(side_by_side.map(play, hosts), [])]
+    return next((code for code in found if code not in (0, NO_TESTS)), 0)
+
+
+def one_host_modules() -> list[Path]:
+    modules = Path(__file__).parent.glob("test_*.py")
+    return [module for module in modules if ONE_HOST in module.read_text()]
