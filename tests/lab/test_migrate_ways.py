@@ -1,0 +1,159 @@
+"""Every way of migrating a VM, there or back; the rows share one VM that writes throughout."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import machine, wait_for
+from tests.lab.stage import Stage
+from tests.lab.vm import Vm
+
+
+class Traveller:
+    """One VM and where it is, started again where a row has left none."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.vm: Vm | None = None
+
+    def open(self) -> Vm:
+        if self.vm is None:
+            self.stage.clear()
+            self.here, self.there = self.stage.kvms[:2]
+            self.vm = self.stage.vm("vm1", [self.stage.volume("vm1")])
+            self.vm.start(self.here)
+        return self.vm
+
+    def move(self, options: str, writing: bool = True) -> None:
+        """Migrate to the other host; afterwards the source has nothing left."""
+        assert self.vm
+        self.vm.migrate(self.here, self.there, options)
+        self.here, self.there = self.there, self.here
+        if writing:
+            self.vm.wait_writes(self.here)
+        self.stage.wait_clean(self.there)
+
+    def close(self) -> None:
+        if self.vm:
+            self.vm.shutdown(self.here)
+            self.stage.wait_clean()
+            self.vm.check_data(self.stage.san)
+        self.stage.clear()
+
+
+@pytest.fixture(scope="module")
+def house(installed: Stage) -> Iterator[Traveller]:
+    made = Traveller(installed)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def traveller(house: Traveller, failed) -> Iterator[Traveller]:
+    house.open()
+    yield house
+    if failed():
+        house.vm = None
+
+
+def persistent(host: machine.Machine, vm: Vm) -> bool:
+    listed = host.run(["virsh", "list", "--all", "--persistent", "--uuid"]).out
+    return vm.uuid in listed
+
+
+def test_native(traveller: Traveller) -> None:
+    traveller.move("--live --persistent --undefinesource")
+
+
+def test_peer_to_peer(traveller: Traveller) -> None:
+    traveller.move("--live --p2p --persistent --undefinesource")
+
+
+def test_tunnelled(traveller: Traveller) -> None:
+    traveller.move("--live --p2p --tunnelled --persistent --undefinesource")
+
+
+def test_without_persistence(traveller: Traveller) -> None:
+    """The definition stays at the source, and must hold nothing there."""
+    traveller.move("--live")
+    vm = traveller.vm
+    assert vm and persistent(traveller.there, vm) and not persistent(traveller.here, vm)
+    traveller.move("--live --persistent --undefinesource")
+
+
+def test_suspended_at_the_destination(traveller: Traveller) -> None:
+    vm = traveller.vm
+    assert vm
+    traveller.move("--live --suspend --persistent --undefinesource", writing=False)
+    assert vm.state(traveller.here) == "paused"
+    traveller.here.run(["virsh", "resume", vm.uuid])
+    vm.wait_writes(traveller.here)
+
+
+def test_of_a_paused_vm(traveller: Traveller) -> None:
+    vm = traveller.vm
+    assert vm
+    traveller.here.run(["virsh", "suspend", vm.uuid])
+    traveller.move("--live --persistent --undefinesource", writing=False)
+    assert vm.state(traveller.here) == "paused"
+    traveller.here.run(["virsh", "resume", vm.uuid])
+    vm.wait_writes(traveller.here)
+
+
+def test_postcopy(traveller: Traveller) -> None:
+    for host in (traveller.here, traveller.there):
+        host.run("sysctl -q vm.unprivileged_userfaultfd=1")
+    traveller.move("--live --postcopy --postcopy-after-precopy --persistent --undefinesource")
+
+
+def test_under_another_name(traveller: Traveller) -> None:
+    traveller.move("--live --persistent --undefinesource --dname other")
+    traveller.move("--live --persistent --undefinesource --dname vm1")
+
+
+def test_with_the_destinations_own_link(traveller: Traveller) -> None:
+    """--xml may name the same LUN by another link, and has no metadata of ours."""
+    vm, here = traveller.vm, traveller.here
+    assert vm
+    old, new = vm.links[0], vm.volumes[0].by_path()
+    dumped = here.run(f"virsh dumpxml --migratable {vm.uuid}").out
+    assert old in dumped
+    here.put(dumped.replace(old, new).encode(), "/tmp/own.xml")
+    here.put(
+        here.run(f"virsh dumpxml --inactive {vm.uuid}").out.replace(old, new).encode(), "/tmp/p.xml"
+    )
+    traveller.move(
+        "--live --persistent --undefinesource --xml /tmp/own.xml --persistent-xml /tmp/p.xml"
+    )
+    assert new in traveller.here.run(["virsh", "domblklist", vm.uuid]).out
+
+
+def test_offline(traveller: Traveller) -> None:
+    """Only a definition goes there: nothing is logged in for it."""
+    vm = traveller.vm
+    assert vm
+    vm.shutdown(traveller.here)
+    traveller.stage.wait_clean()
+    options = "--offline --persistent --undefinesource"
+    vm.migrate(traveller.here, traveller.there, options)
+    traveller.here, traveller.there = traveller.there, traveller.here
+    assert all(state.is_clean for state in traveller.stage.states())
+    vm.start(traveller.here)
+
+
+def test_save_and_restore_on_the_other_host(traveller: Traveller) -> None:
+    vm = traveller.vm
+    assert vm
+    here, there = traveller.here, traveller.there
+    file = "/var/tmp/vm1.saved"
+    here.run(["virsh", "save", vm.uuid, file], timeout=120)
+    traveller.stage.wait_clean()
+    here.run(f"scp -q {file} {there.name}:{file} && rm {file}", timeout=120)
+    there.run(["virsh", "restore", file], timeout=120)
+    there.run(["rm", file])
+    traveller.here, traveller.there = there, here
+    vm.wait_writes(there)
+    definition = here.run(f"virsh dumpxml --inactive {vm.uuid}").out
+    here.run(["virsh", "undefine", vm.uuid])
+    there.run(["virsh", "define", "/dev/stdin"], input=definition)
+    wait_for("one definition", lambda: persistent(there, vm), 10)
