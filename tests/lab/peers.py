@@ -75,7 +75,7 @@ class Naive:
         Kvmlun().remove(host)
         host.put(b"", "/etc/naive-hook")
         host.put(Path(__file__).parent / "naive-hook", HOOK, mode=0o755)
-        host.run(["systemctl", "reload", "libvirtd"])
+        host.run(["systemctl", "try-reload-or-restart", "libvirtd"])
 
     def remove(self, host: machine.Machine) -> None:
         host.run(["rm", "-f", HOOK])

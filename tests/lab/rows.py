@@ -26,9 +26,10 @@ def run(name: str, options: Sequence[str] = (), environment: Mapping[str, str] =
 
     Each host takes the next module when it is done with one; a module's lines come when it is over.
     """
-    argv = [sys.executable, "-m", "pytest", "-v", "--lab", name, *options]
+    # What to run comes first: only then are the options known that it brings.
+    pytest, common = [sys.executable, "-m", "pytest"], ["-v", "--lab", name, *options]
     env = {**os.environ, **environment}
-    whole = subprocess.run([*argv, "--more-hosts", "tests/lab"], cwd=ROOT, env=env)
+    whole = subprocess.run([*pytest, "tests/lab", *common, "--more-hosts"], cwd=ROOT, env=env)
     modules: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for module in sorted(one_host_modules(), key=lambda path: -path.stat().st_size):
         modules.put(module)
@@ -40,7 +41,7 @@ def run(name: str, options: Sequence[str] = (), environment: Mapping[str, str] =
                 module = modules.get_nowait()
             except queue.Empty:
                 return codes
-            command = [*argv, "--one-host", host, str(module)]
+            command = [*pytest, str(module), *common, "--one-host", host]
             done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
             print(f"{done.stdout}{done.stderr}", flush=True)
             codes.append(done.returncode)
