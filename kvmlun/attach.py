@@ -282,33 +282,36 @@ class Attacher:
         """Contract: what QEMU is about to open is the pinned LUN, whole, writable and unused."""
         facts = await self._workers.probe(disk.name, disk.number, deadline.left)
         wwid = proof.identity(str(request), request.pinned, request.lun.address, facts, disk)
-        proof.unique(str(request), wwid, session.target, sysfs.sessions())
         proof.usable(str(request), request.lun, facts, request.read_only, disk)
-        await self._hands_off(request, session, disk, deadline)
+        await self._drop_partitions(disk, deadline)
+        sessions = sysfs.sessions()
+        proof.unique(str(request), wwid, session.target, sessions)
+        _refuse_holders(request, session, sessions)
         if os.path.realpath(request.link) != disk.node:
             raise errors.Refused(_misleading(request, disk))
         return wwid
 
-    async def _hands_off(
-        self, request: Request, session: Session, disk: Disk, deadline: Deadline
-    ) -> None:
+    async def _drop_partitions(self, disk: Disk, deadline: Deadline) -> None:
         if disk.partitions:
             numbers = [int(name.removeprefix(disk.name)) for name in disk.partitions]
             args = (disk.name, disk.number, numbers)
             await self._workers.call("drop_partitions", *args, timeout=deadline.left)
-        current = sysfs.session(session.sid)
-        now = current and find_disk(current, request.lun)
-        if now and now.holders:
-            raise errors.Refused(
-                f"{request}: {', '.join(now.holders)} on this host holds {disk.node}; "
-                "free it first (lsblk shows what it is)"
-            )
 
 
 def find_disk(session: Session, wanted: Lun) -> Disk | None:
     """Return the disk of `wanted` behind a session."""
     numbers = wanted.address.kernel_luns
     return next((disk for disk in session.disks if disk.lun in numbers), None)
+
+
+def _refuse_holders(request: Request, session: Session, sessions: tuple[Session, ...]) -> None:
+    current = next((each for each in sessions if each.sid == session.sid), None)
+    disk = current and find_disk(current, request.lun)
+    if disk and disk.holders:
+        raise errors.Refused(
+            f"{request}: {', '.join(disk.holders)} on this host holds {disk.node}; "
+            "free it first (lsblk shows what it is)"
+        )
 
 
 def _misleading(request: Request, disk: Disk) -> str:

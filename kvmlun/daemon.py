@@ -29,6 +29,9 @@ def main() -> NoReturn:
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     code = 0
+    if sys.version_info < (3, 12):
+        # What later versions do by themselves: no thread for each child.
+        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     try:
         asyncio.run(_serve())
     except errors.Error as error:

@@ -76,7 +76,7 @@ class Leases:
             value["needs"] = tuple(Need(**need) for need in value["needs"])
             lease = Lease(**value)
             if lease.role == START and lease.settled is None:
-                # A hook whose daemon died was refused; from here on libvirt's list decides.
+                # Its hook ended, or was refused when its daemon died: libvirt's list decides.
                 lease = replace(lease, settled=boottime())
             self._leases[lease.uuid] = lease
 
@@ -99,15 +99,15 @@ class Leases:
         return lease
 
     def settle(self, uuid: str, began: float) -> None:
-        """Note that the hook of the lease that `began` then has ended."""
+        """Note that the hook of the lease that `began` then has ended; not kept in /run."""
         lease = self._leases.get(uuid)
         if lease and lease.began == began:
-            self._put(replace(lease, settled=boottime()))
+            self._leases[uuid] = replace(lease, settled=boottime())
 
     def learn(self, uuid: str, need: Need, wwid: Wwid) -> None:
         """Note the identity of a LUN that was known by its address only."""
         lease = self._leases.get(uuid)
-        if lease and need in lease.needs:
+        if lease and need in lease.needs and need.wwid != str(wwid):
             known = tuple(replace(n, wwid=str(wwid)) if n == need else n for n in lease.needs)
             self._put(replace(lease, needs=known))
 

@@ -20,12 +20,12 @@ from .connections import Connections
 from .detach import Detacher
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
-from .leases import START, Leases, Need, boottime
+from .leases import Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
 from .lun import Lun, Wwid
 from .markers import Markers
-from .ours import Sources
+from .ours import Source, Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk
 from .retry import Retry
 from .sysfs import Disk, Session
@@ -127,12 +127,12 @@ class Manager:
             self._retry.drop(domain.uuid)
 
     async def _prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
-        requests = self._requests(domain)
-        if not requests:
+        found = self._luns(domain)
+        if not found:
             return
-        for disk, _, lun in self._sources.luns(domain):
-            if not disk.movable:
-                log.warning("%s: %s", domain.name, _unsafe(disk, lun))
+        for problem in _unsafe(found):
+            log.warning("%s: %s", domain.name, problem)
+        requests = [_request(domain, *each) for each in found]
         needs = [request.need for request in requests]
         self._refuse_conflicts(domain, needs)
         self._leases.take(domain.uuid, domain.name, needs, began)
@@ -148,21 +148,26 @@ class Manager:
 
     async def verify(self, domain: Domain, deadline: Deadline) -> None:
         """Prove once more what is there, as the last gate before QEMU opens it."""
-        await _all(self._attacher.verify(r, deadline) for r in self._requests(domain))
+        requests = [_request(domain, *each) for each in self._luns(domain)]
+        await _all(self._attacher.verify(request, deadline) for request in requests)
 
     def check(self, domain: Domain) -> None:
         """Refuse what could not be prepared, without changing anything."""
-        self._refuse_conflicts(domain, [request.need for request in self._requests(domain)])
+        self._check(domain)
+
+    def _check(self, domain: Domain) -> list[Source]:
+        found = self._luns(domain)
+        self._refuse_conflicts(domain, [_request(domain, *each).need for each in found])
+        return found
 
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
-        self.check(domain)
+        found = self._check(domain)
         # It runs elsewhere, so it must not be started here whatever failed before.
         self._retry.drop(domain.uuid)
         self._arriving[domain.uuid] = boottime()
-        for disk, _, lun in self._sources.luns(domain):
-            if not disk.movable:
-                raise errors.Refused(_unsafe(disk, lun))
+        for problem in _unsafe(found):
+            raise errors.Refused(problem)
 
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
@@ -179,13 +184,10 @@ class Manager:
         self._released = later
         return Listing(listing.began, tuple(g for g in listing.guests if g.uuid not in later))
 
-    def _requests(self, domain: Domain) -> list[Request]:
+    def _luns(self, domain: Domain) -> list[Source]:
         if not self._configured:
             raise errors.Config(self.config_problem)
-        return [
-            Request(lun, link, disk.read_only, disk.shareable, domain.uuid)
-            for disk, link, lun in self._sources.luns(domain)
-        ]
+        return self._sources.luns(domain)
 
     def _refuse_conflicts(self, domain: Domain, needs: Iterable[Need]) -> None:
         """One LUN, one disk of one domain, unless every user of it says <shareable/>."""
@@ -228,12 +230,13 @@ class Manager:
         before: dict[int, str] = {}
         while True:
             states = sysfs.states()
-            for sid, state in states.items():
-                if before.get(sid, state) != state:
-                    log.warning("session %d: %s -> %s", sid, before[sid], state)
-            if states != before:
+            changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
+            for sid in changed:
+                log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+            if changed:
                 # Not after the next look at everything, which waits for libvirt.
                 self._show()
+            if states != before:
                 self.kick()
             before = states
             await asyncio.sleep(_WATCH_SECONDS)
@@ -299,11 +302,7 @@ class Manager:
         self.libvirt_problem = ""
         active = {guest.uuid for guest in self.listing.guests if guest.active}
         for lease in self._leases.all:
-            ended = (
-                lease.role == START
-                and lease.settled is not None
-                and lease.settled < self.listing.began
-            )
+            ended = lease.settled is not None and lease.settled < self.listing.began
             if ended and lease.uuid not in active:
                 log.info("%s does not run here; its lease ends", lease.name)
                 self._drop_lease(lease.uuid, lease.began)
@@ -391,12 +390,19 @@ class Manager:
         return bool(self.holds().of_target(target))
 
 
-def _unsafe(disk: DomainDisk, lun: Lun) -> str:
-    return (
+def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:
+    return Request(lun, link, disk.read_only, disk.shareable, domain.uuid)
+
+
+def _unsafe(found: Iterable[Source]) -> list[str]:
+    """Say of each disk that can't migrate safely why not."""
+    return [
         f"disk {disk.target} ({lun.volume or lun.address}) has cache="
         f"'{disk.cache or 'default'}' and could read stale data after a migration; "
         "set cache='none' in its <driver>"
-    )
+        for disk, _, lun in found
+        if not disk.movable
+    ]
 
 
 async def _all(calls: Iterable[Awaitable[Wwid]]) -> list[Wwid]:

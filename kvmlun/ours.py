@@ -10,6 +10,9 @@ from .domxml import Disk, Domain
 from .links import BY_PATH
 from .lun import Lun, LunAddress, Wwid, parse_by_path
 
+# A disk of a domain, the link that names it there (or will), and the LUN that it means.
+Source = tuple[Disk, str, Lun]
+
 
 class Sources:
     """Where a host learns where to log in: the catalog, the domain's metadata, what is here.
@@ -28,7 +31,7 @@ class Sources:
         self._by_address = by_address
         self._present = present
 
-    def luns(self, domain: Domain) -> list[tuple[Disk, str, Lun]]:
+    def luns(self, domain: Domain) -> list[Source]:
         """Return disk, link and LUN for every source of `domain` that is ours.
 
         Raises errors.Refused where the sources contradict each other or a link
@@ -82,7 +85,7 @@ class Sources:
             return spelled
         return Lun(pinned.wwid, spelled.address, spelled.portals, pinned.size, pinned.volume)
 
-    def _below_an_overlay(self, recorded: Lun) -> tuple[Disk, str, Lun]:
+    def _below_an_overlay(self, recorded: Lun) -> Source:
         """After an external snapshot the definition names a file, only metadata the LUN below."""
         assert recorded.wwid
         link, catalog = recorded.wwid.link, self._by_wwid(recorded.wwid)
