@@ -19,7 +19,7 @@ from .links import BY_PATH
 from .lun import Lun, Portal, Wwid
 from .markers import Markers
 from .sysfs import Disk, Session
-from .udev import Udev
+from .udev import Record, Udev
 from .wait import Changes, Deadline
 from .worker import Workers
 
@@ -236,17 +236,23 @@ class Attacher:
             await self._refresh(request, session, disk, deadline)
 
         def ready() -> tuple[Session, Disk] | None:
-            current = sysfs.session(session.sid)
-            found = current and find_disk(current, request.lun)
-            record = found and self._udev.record(found.name)
-            if not current or not found or not record:
-                return None
+            record = self._record(request, session)
             # The record is written after the links are made. One from before the scan is that of
             # a disk that had the same name and whose removal udev has not handled yet.
-            return (current, found) if record.guest and record.since >= after else None
+            if not record or not record.guest or record.since < after:
+                return None
+            current = sysfs.session(session.sid)
+            found = current and find_disk(current, request.lun)
+            return (current, found) if current and found else None
 
         what = f"{request}: udev's event for {session.id_path(disk) if disk else 'the new disk'}"
         return await self._changes.until(ready, deadline, what)
+
+    def _record(self, request: Request, session: Session) -> Record | None:
+        assert session.host is not None
+        names = (sysfs.disk_name(session.host, n) for n in request.lun.address.kernel_luns)
+        name = next(filter(None, names), None)
+        return self._udev.record(name) if name else None
 
     async def _scan(self, request: Request, session: Session, deadline: Deadline) -> None:
         assert session.portal is not None and session.host is not None

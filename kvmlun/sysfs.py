@@ -76,8 +76,19 @@ def session(sid: int, root: str = "/sys") -> Session | None:
 
 def has_lun(host: int, lun: int, root: str = "/sys") -> bool:
     """Tell whether the kernel knows a device of that number; a scan is over when it returns."""
-    names = _names(f"{root}/class/scsi_device")
-    return any(n.startswith(f"{host}:") and n.endswith(f":{lun}") for n in names)
+    return bool(_devices(host, lun, root))
+
+
+def disk_name(host: int, lun: int, root: str = "/sys") -> str | None:
+    """Return just the name of the disk of that number: cheap enough to be looked at often."""
+    names = (name for device in _devices(host, lun, root) for name in _names(f"{device}/block"))
+    return next(names, None)
+
+
+def _devices(host: int, lun: int, root: str) -> list[str]:
+    folder = f"{root}/class/scsi_device"
+    found = (n for n in _names(folder) if n.startswith(f"{host}:") and n.endswith(f":{lun}"))
+    return [f"{folder}/{n}/device" for n in found]
 
 
 def _session(path: str) -> Session | None:

@@ -29,6 +29,9 @@ def tree(root, sid=3, host=2, state="LOGGED_IN"):
     links = root / "class/iscsi_session"
     links.mkdir(parents=True, exist_ok=True)
     (links / f"session{sid}").symlink_to(device / f"iscsi_session/session{sid}")
+    scsi = root / f"class/scsi_device/{host}:0:0:0"
+    scsi.mkdir(parents=True)
+    (scsi / "device").symlink_to(device / f"target{host}:0:0/{host}:0:0:0")
     return device
 
 
@@ -56,6 +59,12 @@ def test_what_vanishes_meanwhile_is_left_out(tmp_path):
 def test_a_session_that_dropped_is_not_up(tmp_path):
     tree(tmp_path, state="FAILED")
     assert not sysfs.sessions(tmp_path)[0].up
+
+
+def test_a_disk_is_found_by_its_number(tmp_path):
+    tree(tmp_path)
+    assert sysfs.has_lun(2, 0, tmp_path) and sysfs.disk_name(2, 0, tmp_path) == "sda"
+    assert not sysfs.has_lun(2, 1, tmp_path) and sysfs.disk_name(12, 0, tmp_path) is None
 
 
 def test_no_iscsi_at_all(tmp_path):
