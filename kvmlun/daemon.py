@@ -56,7 +56,8 @@ async def _serve() -> None:
     service = Service(manager)
     manager.observers.append(service.refresh)
     manager.udev.start()
-    await HookServer(manager).start(listening)
+    hooks = HookServer(manager)
+    await hooks.start(listening)
     await workers.start()
     tasks = [asyncio.ensure_future(run) for run in (manager.run(), service.run())]
     watchdog = asyncio.ensure_future(sdnotify.watchdog())
@@ -67,6 +68,8 @@ async def _serve() -> None:
     # A part that ends by itself has failed; systemd starts us again.
     done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
     sdnotify.notify("STOPPING=1")
+    # The VMs of an upgrade's moment start and arrive as at any other.
+    await hooks.stop()
     watchdog.cancel()
     await workers.stop()
     for task in done - {stop}:

@@ -15,6 +15,8 @@ from . import hookproto, links
 
 WWIDS = "/var/lib/kvmlun/wwids"
 BYPASS = "/run/kvmlun/bypass"
+# Whatever is asked can be asked again, as after the death of a daemon that was at it.
+TRIES = 3
 
 
 class Refusal(Exception):
@@ -54,9 +56,11 @@ def _ask(header: dict[str, object], xml: bytes) -> None:
     if not concerns(xml) or _bypassed(xml, str(header["name"])):
         return
     seconds = float(str(header["deadline"]))
+    end = time.monotonic() + seconds
+    reply, tries = b"", 0
     try:
-        connection = _send(header, xml, seconds)
-        reply = b"".join(iter(lambda: connection.recv(65536), b""))
+        while not reply and tries < TRIES:
+            reply, tries = _exchange(header, xml, end), tries + 1
     except TimeoutError:
         raise Refusal(
             f"kvmlund did not answer within {seconds:.0f} s; see journalctl -u kvmlund"
@@ -68,11 +72,22 @@ def _ask(header: dict[str, object], xml: bytes) -> None:
         ) from error
     if reply.startswith(hookproto.GRANTED):
         return
+    if not reply:
+        raise Refusal(f"kvmlund ended {tries} times without an answer; see journalctl -u kvmlund")
     import json
 
     answer = json.loads(reply)
     line = answer.get("line") if isinstance(answer, dict) else None
     raise Refusal(line or "kvmlund refused without a reason")
+
+
+def _exchange(header: dict[str, object], xml: bytes, end: float) -> bytes:
+    """Return the reply, b"" if kvmlund died: systemd starts it again for the next who asks."""
+    try:
+        connection = _send(header, xml, max(end - time.monotonic(), 0.001))
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+    except (ConnectionResetError, BrokenPipeError):
+        return b""
 
 
 def _send(header: dict[str, object], xml: bytes, seconds: float) -> _socket.socket:

@@ -59,9 +59,22 @@ class HookServer:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
+        self._calls: set[asyncio.Task[None]] = set()
 
-    async def start(self, listening: socket.socket) -> asyncio.AbstractServer:
-        return await asyncio.start_unix_server(self._serve, sock=listening)
+    async def start(self, listening: socket.socket) -> None:
+        # Not start_unix_server, which from Python 3.13 on removes systemd's socket at the end.
+        self._server = await asyncio.start_server(self._call_began, sock=listening)
+
+    async def stop(self) -> None:
+        """Take no more calls, which wait for the next daemon, and answer those under way."""
+        self._server.close()
+        if self._calls:
+            await asyncio.wait(self._calls)
+
+    def _call_began(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.ensure_future(self._serve(reader, writer))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

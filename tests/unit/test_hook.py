@@ -30,11 +30,12 @@ def granted():
 
 
 class Daemon:
-    """A socket that answers like kvmlund, once, and keeps what it was sent."""
+    """A socket that answers like kvmlund, each time with the next reply; keeps what it was sent."""
 
-    def __init__(self, path, reply):
+    def __init__(self, path, *replies):
         self.received = b""
-        self._reply = reply
+        self.calls = 0
+        self._replies = replies
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(path))
         self._socket.listen()
@@ -42,13 +43,15 @@ class Daemon:
         self._thread.start()
 
     def _serve(self):
-        connection, _ = self._socket.accept()
-        with connection:
-            self.received = b"".join(iter(lambda: connection.recv(65536), b""))
-            try:
-                connection.sendall(self._reply)
-            except OSError:
-                pass
+        for reply in self._replies:
+            connection, _ = self._socket.accept()
+            with connection:
+                self.received = b"".join(iter(lambda: connection.recv(65536), b""))
+                self.calls += 1
+                try:
+                    connection.sendall(reply)
+                except OSError:
+                    pass
 
     def header(self):
         self._thread.join(5)
@@ -87,12 +90,26 @@ def test_a_refusal_is_one_line(place, capsys):
     assert capsys.readouterr().err == "kvmlun: two lines\n"
 
 
-@pytest.mark.parametrize("reply", [b"", b"[]", b"{}", b'{"ok": "yes"}', b"\xff"])
+@pytest.mark.parametrize("reply", [b"[]", b"{}", b'{"ok": "yes"}', b"\xff"])
 def test_a_broken_answer_refuses(place, reply, capsys):
     (place / "wwids").write_text(f"{WWID}\n")
     Daemon(place / "s", reply)
     assert call("prepare") == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_daemon_that_dies_is_asked_again(place):
+    (place / "wwids").write_text(f"{WWID}\n")
+    daemon = Daemon(place / "s", b"", granted())
+    assert call("prepare") == 0
+    assert daemon.header()[1] == xml(WWID.link) and daemon.calls == 2
+
+
+def test_a_daemon_that_dies_each_time_refuses(place, capsys):
+    (place / "wwids").write_text(f"{WWID}\n")
+    Daemon(place / "s", b"", b"", b"")
+    assert call("prepare") == 1
+    assert "ended 3 times without an answer" in capsys.readouterr().err
 
 
 def test_without_a_daemon_a_lun_is_refused_and_the_remedy_named(place, capsys):

@@ -1,0 +1,67 @@
+"""The socket that hooks ask on: what a call that is under way gets when the daemon is stopped."""
+
+import asyncio
+import json
+import socket
+import struct
+
+from kvmlun.hookserver import HookServer
+from kvmlun.leases import boottime
+
+XML = b"<domain><name>vm1</name><uuid>3c1b0f5e-0000-4000-8000-000000000001</uuid></domain>"
+
+
+class SlowManager:
+    """Prepares when the test lets it."""
+
+    def __init__(self):
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def limit(self, operation):
+        return 45.0
+
+    async def prepare(self, domain, began, deadline):
+        self.asked.set()
+        await self.go_on.wait()
+
+
+def request():
+    header = {"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "vm1",
+              "boottime": boottime(), "deadline": 45.0}  # fmt: skip
+    data = json.dumps(header).encode()
+    return struct.pack(">I", len(data)) + data + XML
+
+
+async def ask(path):
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(request())
+    writer.write_eof()
+    return await reader.read()
+
+
+def test_a_stop_answers_calls_under_way_and_leaves_the_socket_to_the_next(tmp_path):
+    path = tmp_path / "s"
+
+    async def scenario():
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen()
+        kept_by_systemd = listening.dup()
+        manager = SlowManager()
+        server = HookServer(manager)
+        await server.start(listening)
+        first = asyncio.ensure_future(ask(path))
+        await manager.asked.wait()
+        manager.asked.clear()
+        stopping = asyncio.ensure_future(server.stop())
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(ask(path))
+        manager.go_on.set()
+        await stopping
+        assert json.loads(await first)["ok"] is True
+        assert path.exists() and not manager.asked.is_set() and not second.done()
+        # The next daemon gets the same socket, with who waits on it.
+        await HookServer(manager).start(kept_by_systemd)
+        assert json.loads(await second)["ok"] is True
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
