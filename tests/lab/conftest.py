@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, peers, stage
+from tests.lab import Lab, peers, shared_vm, stage
 
 EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
 
@@ -99,3 +99,17 @@ def s(installed: stage.Stage, failed: Callable[[], bool]) -> Iterator[stage.Stag
     """The stage, cleared after the test."""
     yield installed
     installed.clear()
+
+
+@pytest.fixture(scope="module")
+def shared_resident(installed: stage.Stage) -> Iterator[shared_vm.Resident]:
+    resident = shared_vm.Resident(installed)
+    yield resident
+    resident.close()
+
+
+@pytest.fixture(scope="module")
+def shared_traveller(installed: stage.Stage) -> Iterator[shared_vm.Traveller]:
+    traveller = shared_vm.Traveller(installed)
+    yield traveller
+    traveller.close()

@@ -1,7 +1,8 @@
-"""VMs that end while a daemon is down: what they used goes when it is back."""
+"""VMs that start and end while a daemon is down or dies: what they used goes when it is back."""
 
 import pytest
 
+from tests.lab import CommandFailed, machine, observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -14,14 +15,71 @@ def vm(s: Stage):
     return made
 
 
-def test_vm_that_ends_while_kvmlund_is_down(s: Stage, vm) -> None:
+@pytest.fixture
+def kvmlun(s: Stage) -> None:
     if s.peer.name != "kvmlun":
         pytest.skip("there is no daemon to stop")
-    host = s.kvms[0]
+
+
+def kill(host: machine.Machine) -> None:
+    host.run("kill -9 $(systemctl show -P MainPID kvmlund)")
+
+
+def test_kvmlund_stopped_for_a_while(s: Stage, kvmlun, vm) -> None:
+    """A running VM writes on and may end; another can't start and says why; then all is well."""
+    host, other = s.kvms[0], s.vm("vm2", [s.volume("vm2")])
     host.run(["systemctl", "stop", "kvmlund.socket", "kvmlund"])
+    vm.wait_writes(host)
+    with pytest.raises(CommandFailed) as refused:
+        other.start(host, writing=False)
+    assert "start it with: systemctl start kvmlund.socket kvmlund" in refused.value.err
     vm.destroy(host)
     assert not s.states()[0].is_clean
     host.run(["systemctl", "start", "kvmlund.socket", "kvmlund"])
+    s.wait_clean()
+    other.start(host)
+    other.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
+    other.check_data(s.san)
+
+
+def test_kvmlund_killed_while_a_vm_starts(s: Stage, kvmlun) -> None:
+    """The hook asks the next daemon, and libvirt notices nothing."""
+    host = s.kvms[0]
+    vm = s.vm("vm1", [s.volume("vm1")])
+    starting = host.spawn(["virsh", "start", vm.uuid])
+    wait_for("the login", lambda: observe.observe(host).sessions, 30)
+    kill(host)
+    assert starting.wait(120).rc == 0, starting.err
+    vm.wait_writes(host)
+    vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+def test_kvmlund_killed_while_a_vm_stops(s: Stage, kvmlun, vm) -> None:
+    """Nobody hears the hook's release; libvirt's list tells the next daemon."""
+    host = s.kvms[0]
+    host.run(f"virsh destroy {vm.uuid} & kill -9 $(systemctl show -P MainPID kvmlund); wait")
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+@pytest.mark.campaign
+def test_kvmlund_frozen(s: Stage, kvmlun, vm) -> None:
+    """The hook gives up at its deadline; systemd's watchdog ends the daemon and starts another."""
+    host, other = s.kvms[0], s.vm("vm2", [s.volume("vm2")])
+    frozen = host.run("systemctl show -P MainPID kvmlund").out.strip()
+    host.run(["kill", "-STOP", frozen])
+    with pytest.raises(CommandFailed) as refused:
+        other.start(host, writing=False)
+    assert "kvmlund did not answer within 45 s" in refused.value.err
+    vm.wait_writes(host)
+    other.start(host)
+    assert host.run("systemctl show -P MainPID kvmlund").out.strip() != frozen
+    other.destroy(host)
+    vm.destroy(host)
     s.wait_clean()
     vm.check_data(s.san)
 

@@ -7,10 +7,12 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.lab import machine, observe, wait_for
+from tests.lab import machine, observe, overflow, wait_for
+from tests.lab.shared_vm import Resident
 from tests.lab.stage import Stage
 from tests.lab.vm import Vm
 
@@ -19,61 +21,27 @@ pytestmark = pytest.mark.one_host
 STATUS = "kvmlun status --json"
 
 
-class House:
-    """One running VM, started again where a row has left none."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.vm: Vm | None = None
-
-    @property
-    def host(self) -> machine.Machine:
-        return self.stage.kvms[0]
-
-    def open(self) -> Vm:
-        if self.vm is None:
-            self.stage.clear()
-            vm = self.stage.vm("vm1", [self.stage.volume("vm1")])
-            vm.start(self.host)
-            self.vm = vm
-        return self.vm
-
-    def close(self) -> None:
-        if self.vm:
-            self.vm.shutdown(self.host)
-            self.stage.wait_clean()
-            self.vm.check_data(self.stage.san)
-        self.stage.clear()
-
-
-@pytest.fixture(scope="module")
-def house(installed: Stage) -> Iterator[House]:
-    made = House(installed)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def vm(house: House, failed) -> Iterator[Vm]:
+def vm(shared_resident: Resident, host, failed) -> Iterator[Vm]:
     """The VM; afterwards its guest must have written, and the host have what it had before."""
-    vm = house.open()
-    before = look(house.host)
+    vm = shared_resident.open()
+    before = look(host)
     yield vm
     if failed():
-        house.vm = None
+        shared_resident.lost()
         return
-    vm.wait_writes(house.host)
-    assert look(house.host) == before
+    vm.wait_writes(host)
+    assert look(host) == before
 
 
 @pytest.fixture
-def host(house: House) -> machine.Machine:
-    return house.host
+def host(shared_resident: Resident) -> machine.Machine:
+    return shared_resident.here
 
 
 @pytest.fixture
-def kvmlun(house: House) -> None:
-    if house.stage.peer.name != "kvmlun":
+def kvmlun(installed: Stage) -> None:
+    if installed.peer.name != "kvmlun":
         pytest.skip("only kvmlun has a daemon")
 
 
@@ -149,14 +117,36 @@ def test_udevadm_trigger(vm: Vm, host) -> None:
     host.run("udevadm trigger --settle", timeout=120)
 
 
+def flood(host: machine.Machine, size: int) -> int:
+    """Send events of the guest's disk until they have that many bytes; return their number."""
+    program = "/usr/local/lib/kvmlun-lab/overflow.py"
+    host.put(Path(overflow.__file__), program)
+    (disk,) = observe.observe(host).disks
+    return int(host.run(["python3", program, disk, str(size)], timeout=300).out)
+
+
 @pytest.mark.campaign
 def test_a_storm_of_udev_events(vm: Vm, host, kvmlun) -> None:
-    """5,000 events of the kind that it follows, while it answers."""
+    """5,000 events of the disk that it follows, while it answers."""
     daemon = pid(host, "kvmlund.service")
-    device = "/sys/class/iscsi_session/session*/uevent"
-    host.run(f"for i in $(seq 5000); do echo change >{device}; done; kvmlun status", 300)
-    host.run("udevadm settle -t 300", 310)
+    assert flood(host, 8 << 20) > 5000
+    host.run("kvmlun status")
     wait_for("kvmlund's view", lambda: state_of_lun(host) == "in-use", 30)
+    assert pid(host, "kvmlund.service") == daemon
+
+
+@pytest.mark.campaign
+def test_an_overflow_of_udev_events(vm: Vm, host, kvmlun) -> None:
+    """More than the socket's buffer holds, all of them while it could not read."""
+    daemon = pid(host, "kvmlund.service")
+    host.run(["kill", "-STOP", daemon])
+    try:
+        flood(host, 64 << 20)
+    finally:
+        host.run(["kill", "-CONT", daemon])
+    lost = "journalctl -u kvmlund -o cat --since -5min | grep 'lost udev events'"
+    wait_for("the overflow to be seen", lambda: host.run(lost, check=False).out, 60)
+    wait_for("kvmlund's view", lambda: state_of_lun(host) == "in-use", 60)
     assert pid(host, "kvmlund.service") == daemon
 
 
@@ -223,19 +213,37 @@ def test_storage_cut_for_60_seconds(vm: Vm, host, kvmlun) -> None:
     assert len(stuck.wait(60).err.splitlines()) <= 1
 
 
+@pytest.mark.campaign
+def test_storage_cut_past_the_replacement_timeout(vm: Vm, host, kvmlun) -> None:
+    """120 s: the kernel fails the guest's writes, and the VM pauses instead of losing any.
+
+    Nothing is logged out. When the network is back so is the session; an operator resumes the VM.
+    """
+    host.cut("san_a")
+    try:
+        wait_for("the VM to pause", lambda: vm.state(host) == "paused", 240)
+        assert "I/O error" in host.run(["virsh", "domstate", "--reason", vm.uuid]).out
+        assert state_of_lun(host) == "down"
+    finally:
+        host.restore("san_a")
+    wait_for("the session", lambda: state_of_lun(host) == "in-use", 120)
+    assert vm.state(host) == "paused"
+    host.run(["virsh", "resume", vm.uuid])
+
+
 # /run, locks
 
 
 @pytest.fixture
-def other(vm: Vm, house: House, kvmlun) -> Iterator[Vm]:
+def other(vm: Vm, installed: Stage, host, kvmlun) -> Iterator[Vm]:
     """A second VM, not started yet; afterwards its session must go."""
-    made = house.stage.vm("vm2", [house.stage.volume("vm2")])
+    made = installed.vm("vm2", [installed.volume("vm2")])
     yield made
-    house.host.run(["virsh", "destroy", made.uuid], check=False)
-    house.host.run(["virsh", "undefine", made.uuid])
+    host.run(["virsh", "destroy", made.uuid], check=False)
+    host.run(["virsh", "undefine", made.uuid])
     iqn = made.volumes[0].iqn
-    wait_for("vm2's session to go", lambda: iqn not in observe.observe(house.host).targets, 60)
-    house.stage.san.delete(iqn)
+    wait_for("vm2's session to go", lambda: iqn not in observe.observe(host).targets, 60)
+    installed.san.delete(iqn)
 
 
 def test_run_full(other: Vm, host) -> None:

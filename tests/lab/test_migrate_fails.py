@@ -6,39 +6,31 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import CommandFailed, guest, wait_for
+from tests.lab import CommandFailed, guest, observe, trap, wait_for
 from tests.lab.machine import Machine
-from tests.lab.stage import Stage
-from tests.lab.test_migrate_ways import Traveller
+from tests.lab.shared_vm import Traveller
 from tests.lab.vm import Vm
 
 LIVE = "--live --persistent --undefinesource"
 
 
-@pytest.fixture(scope="module")
-def house(installed: Stage) -> Iterator[Traveller]:
-    made = Traveller(installed)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def traveller(house: Traveller, failed) -> Iterator[Traveller]:
+def traveller(shared_traveller: Traveller, failed) -> Iterator[Traveller]:
     """A VM whose migration the test lets fail; afterwards it has gone on, and can move."""
-    vm = house.open()
-    yield house
+    made = shared_traveller
+    vm = made.open()
+    yield made
     if failed():
-        house.vm = None
+        made.lost()
         return
-    assert vm.state(house.here) == "running"
-    vm.wait_writes(house.here)
-    house.stage.wait_clean(house.there)
-    house.move(LIVE)
+    assert vm.state(made.here) == "running"
+    vm.wait_writes(made.here)
+    made.stage.wait_clean(made.there)
+    made.move(LIVE)
 
 
 def fails(traveller: Traveller, options: str = LIVE) -> str:
     """Return virsh's text for a migration that must fail."""
-    assert traveller.vm
     with pytest.raises(CommandFailed) as refused:
         traveller.vm.migrate(traveller.here, traveller.there, options)
     return refused.value.err.strip()
@@ -49,19 +41,42 @@ def copying(vm: Vm, host: Machine) -> bool:
     return "Memory processed" in job and "Memory processed: 0" not in job
 
 
+def copied(traveller: Traveller) -> None:
+    """Let a migration that begin() began copy what is left, and the source be paused for it."""
+    vm, here = traveller.vm, traveller.here
+    here.run(["virsh", "migrate-setspeed", vm.uuid, "1000"])
+    wait_for("the end of copying", lambda: vm.state(here) == "paused", 120)
+    completed = f"""virsh qemu-monitor-command {vm.uuid} '{{"execute":"query-migrate"}}'"""
+    wait_for(
+        "the end of copying",
+        lambda: '"status":"completed"' in here.run(completed, check=False).out,
+        60,
+    )
+
+
+def decided(vm: Vm, there: Machine) -> str:
+    """Return what became of a guest that was about to arrive, "" while that is not known."""
+    state = vm.state(there)
+    return state if state == "running" else "gone" if state in ("", "shut off") else ""
+
+
 def begin(traveller: Traveller, options: str):
     """Start a migration that takes long, and return it when memory is being copied."""
     vm, here = traveller.vm, traveller.here
-    assert vm
     running = here.spawn(vm.migration(traveller.there, f"{LIVE} --bandwidth 1 {options}"))
     wait_for("memory to be copied", lambda: copying(vm, here), 60)
     return running
 
 
 def test_refused_in_begin(traveller: Traveller) -> None:
-    """--unsafe is not the question: a definition of that name is there already."""
-    vm, there = traveller.vm, traveller.there
-    assert vm
+    """What the source itself refuses: the destination is not asked at all."""
+    told = fails(traveller, f"{LIVE} --p2p --tunnelled --postcopy")
+    assert "post-copy is not supported with tunnelled migration" in told
+
+
+def test_name_taken_at_the_destination(traveller: Traveller) -> None:
+    """Found by libvirt between the hooks migrate and prepare: no release follows."""
+    there = traveller.there
     other = guest.domain_xml("vm1", "3c1b0f5e-0000-4000-8000-00000000000a", [])
     there.run(["virsh", "define", "/dev/stdin"], input=other)
     try:
@@ -72,7 +87,6 @@ def test_refused_in_begin(traveller: Traveller) -> None:
 
 def test_refused_by_our_hook_for_the_cache_mode(traveller: Traveller) -> None:
     vm = traveller.vm
-    assert vm
     here = traveller.here
     dumped = here.run(f"virsh dumpxml --migratable {vm.uuid}").out
     here.put(dumped.replace("cache='none'", "cache='writeback'").encode(), "/tmp/cached.xml")
@@ -87,7 +101,6 @@ def test_refused_by_our_hook_for_the_cache_mode(traveller: Traveller) -> None:
 
 def test_refused_for_a_newer_metadata_format(traveller: Traveller) -> None:
     vm = traveller.vm
-    assert vm
     here = traveller.here
     dumped = here.run(f"virsh dumpxml --migratable {vm.uuid}").out
     newer = re.sub("(<kvmlun:domain[^>]* version=.)1", r"\g<1>2", dumped)
@@ -101,7 +114,6 @@ def test_refused_for_a_newer_metadata_format(traveller: Traveller) -> None:
 
 def test_target_cut_off_from_the_destination(traveller: Traveller) -> None:
     vm, there = traveller.vm, traveller.there
-    assert vm
     there.cut("san_a")
     try:
         told = fails(traveller)
@@ -113,7 +125,6 @@ def test_target_cut_off_from_the_destination(traveller: Traveller) -> None:
 def test_already_active_at_the_destination(traveller: Traveller) -> None:
     """Found by libvirt between the hooks migrate and prepare: no release follows."""
     vm, there = traveller.vm, traveller.there
-    assert vm
     other = guest.domain_xml("vm1", vm.uuid, [])
     there.run(["virsh", "create", "--paused", "/dev/stdin"], input=other)
     try:
@@ -140,7 +151,6 @@ def test_qemu_that_does_not_start_at_the_destination(traveller: Traveller) -> No
 
 def test_domjobabort(traveller: Traveller) -> None:
     running = begin(traveller, "")
-    assert traveller.vm
     traveller.here.run(["virsh", "domjobabort", traveller.vm.uuid])
     assert running.wait().rc != 0
 
@@ -164,10 +174,120 @@ def test_libvirtd_killed_at_the_destination(traveller: Traveller) -> None:
     assert running.wait(120).rc != 0
 
 
+@pytest.mark.campaign
+@pytest.mark.parametrize("operation", ["migrate", "prepare", "started"])
+def test_libvirtd_killed_at_the_destination_in(traveller: Traveller, operation: str) -> None:
+    with trap.libvirtd_dies_at(traveller.there, operation):
+        fails(traveller)
+
+
+@pytest.mark.campaign
+def test_qemu_killed_at_the_source(traveller: Traveller) -> None:
+    """The guest is lost, and nothing of it is left on either host."""
+    running = begin(traveller, "")
+    traveller.here.run(["pkill", "-9", "-f", "guest=vm1"])
+    assert running.wait(120).rc != 0
+    traveller.stage.wait_clean()
+    traveller.vm.check_data(traveller.stage.san)
+    traveller.vm.start(traveller.here)
+
+
+@pytest.mark.campaign
+def test_client_killed_between_perform_and_finish(traveller: Traveller) -> None:
+    """The source stays paused with its disk open, and only an operator can tell that it may go on.
+
+    The client, who alone would call Finish in a native migration, is frozen and never does.
+    """
+    vm, here = traveller.vm, traveller.here
+    running = begin(traveller, "")
+    running.signal(signal.SIGSTOP)
+    copied(traveller)
+    running.signal(signal.SIGKILL)
+    running.wait()
+    traveller.stage.wait_clean(traveller.there)
+    assert vm.state(here) == "paused" and observe.observe(here).targets == [vm.volumes[0].iqn]
+    here.run(["virsh", "resume", vm.uuid])
+
+
+@pytest.mark.campaign
+def test_libvirtd_killed_at_the_source_between_perform_and_finish(traveller: Traveller) -> None:
+    """As above, peer to peer: a destination that is frozen does not answer Finish."""
+    vm, here, there = traveller.vm, traveller.here, traveller.there
+    running = begin(traveller, "--p2p")
+    frozen = there.run(["systemctl", "show", "-P", "MainPID", "libvirtd"]).out.strip()
+    there.run(["kill", "-STOP", frozen])
+    try:
+        copied(traveller)
+        here.run("kill -9 $(systemctl show -P MainPID libvirtd)")
+        assert running.wait(120).rc != 0
+        wait_for("libvirt", lambda: vm.state(here) == "paused", 60)
+        assert observe.observe(here).targets == [vm.volumes[0].iqn]
+    finally:
+        there.run(["kill", "-CONT", frozen])
+    went_on = wait_for("the destination to decide", lambda: decided(vm, there), 60)
+    assert observe.observe(here).targets == [vm.volumes[0].iqn], "QEMU has it open there"
+    if went_on == "running":
+        vm.destroy(here)
+        traveller.arrived()
+    else:
+        here.run(["virsh", "resume", vm.uuid])
+
+
+@pytest.mark.campaign
+def test_qemu_killed_at_the_destination_in_finish(traveller: Traveller) -> None:
+    there = traveller.there
+    running = begin(traveller, "--p2p")
+    frozen = there.run(["systemctl", "show", "-P", "MainPID", "libvirtd"]).out.strip()
+    there.run(["kill", "-STOP", frozen])
+    try:
+        copied(traveller)
+        there.run(["pkill", "-9", "-f", "guest=vm1"])
+    finally:
+        there.run(["kill", "-CONT", frozen])
+    assert running.wait(120).rc != 0
+
+
+@pytest.mark.campaign
+def test_a_disk_that_the_destination_cannot_write_in_finish(traveller: Traveller) -> None:
+    """QEMU 7 to 10 open it for writing only when the guest goes on there."""
+    there = traveller.there
+    running = begin(traveller, "")
+    (disk,) = observe.observe(there).disks
+    there.run(["blockdev", "--setro", f"/dev/{disk}"])
+    traveller.here.run(["virsh", "migrate-setspeed", traveller.vm.uuid, "1000"])
+    assert running.wait(120).rc != 0
+
+
+@pytest.mark.campaign
+def test_libvirtd_killed_at_the_source_in_confirm(traveller: Traveller) -> None:
+    """The guest is at the destination already; the source is cleaned when libvirtd is back."""
+    vm, here = traveller.vm, traveller.here
+    with trap.libvirtd_dies_at(here, "stopped"):
+        fails(traveller)
+    traveller.arrived()
+    wait_for("the guest to go on", lambda: vm.state(traveller.here) == "running", 60)
+
+
+@pytest.mark.campaign
+def test_postcopy_broken_and_resumed(traveller: Traveller) -> None:
+    """Both sides keep the disk until it is over."""
+    vm, here, there = traveller.vm, traveller.here, traveller.there
+    for host in (here, there):
+        host.run("sysctl -q vm.unprivileged_userfaultfd=1")
+    running = begin(traveller, "--postcopy --postcopy-bandwidth 1")
+    here.run(["virsh", "migrate-postcopy", vm.uuid])
+    wait_for("post-copy", lambda: vm.state(there) == "running", 60)
+    here.run(["virsh", "domjobabort", vm.uuid, "--postcopy"])
+    assert running.wait(120).rc != 0
+    for host in (here, there):
+        assert observe.observe(host).targets == [vm.volumes[0].iqn]
+    here.run(vm.migration(there, f"{LIVE} --postcopy --postcopy-resume"), timeout=240)
+    traveller.arrived()
+
+
 def test_libvirtd_killed_at_the_source(traveller: Traveller) -> None:
     running = begin(traveller, "--p2p")
     here, vm = traveller.here, traveller.vm
-    assert vm
     here.run("kill -9 $(systemctl show -P MainPID libvirtd)")
     assert running.wait(120).rc != 0
     wait_for("libvirt", lambda: vm.state(here) == "running", 60)

@@ -5,55 +5,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import machine, wait_for
-from tests.lab.stage import Stage
+from tests.lab.shared_vm import Traveller
 from tests.lab.vm import Vm
 
 
-class Traveller:
-    """One VM and where it is, started again where a row has left none."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.vm: Vm | None = None
-
-    def open(self) -> Vm:
-        if self.vm is None:
-            self.stage.clear()
-            self.here, self.there = self.stage.kvms[:2]
-            self.vm = self.stage.vm("vm1", [self.stage.volume("vm1")])
-            self.vm.start(self.here)
-        return self.vm
-
-    def move(self, options: str, writing: bool = True) -> None:
-        """Migrate to the other host; afterwards the source has nothing left."""
-        assert self.vm
-        self.vm.migrate(self.here, self.there, options)
-        self.here, self.there = self.there, self.here
-        if writing:
-            self.vm.wait_writes(self.here)
-        self.stage.wait_clean(self.there)
-
-    def close(self) -> None:
-        if self.vm:
-            self.vm.shutdown(self.here)
-            self.stage.wait_clean()
-            self.vm.check_data(self.stage.san)
-        self.stage.clear()
-
-
-@pytest.fixture(scope="module")
-def house(installed: Stage) -> Iterator[Traveller]:
-    made = Traveller(installed)
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def traveller(house: Traveller, failed) -> Iterator[Traveller]:
-    house.open()
-    yield house
+def traveller(shared_traveller: Traveller, failed) -> Iterator[Traveller]:
+    shared_traveller.open()
+    yield shared_traveller
     if failed():
-        house.vm = None
+        shared_traveller.lost()
 
 
 def persistent(host: machine.Machine, vm: Vm) -> bool:
@@ -77,13 +38,12 @@ def test_without_persistence(traveller: Traveller) -> None:
     """The definition stays at the source, and must hold nothing there."""
     traveller.move("--live")
     vm = traveller.vm
-    assert vm and persistent(traveller.there, vm) and not persistent(traveller.here, vm)
+    assert persistent(traveller.there, vm) and not persistent(traveller.here, vm)
     traveller.move("--live --persistent --undefinesource")
 
 
 def test_suspended_at_the_destination(traveller: Traveller) -> None:
     vm = traveller.vm
-    assert vm
     traveller.move("--live --suspend --persistent --undefinesource", writing=False)
     assert vm.state(traveller.here) == "paused"
     traveller.here.run(["virsh", "resume", vm.uuid])
@@ -92,7 +52,6 @@ def test_suspended_at_the_destination(traveller: Traveller) -> None:
 
 def test_of_a_paused_vm(traveller: Traveller) -> None:
     vm = traveller.vm
-    assert vm
     traveller.here.run(["virsh", "suspend", vm.uuid])
     traveller.move("--live --persistent --undefinesource", writing=False)
     assert vm.state(traveller.here) == "paused"
@@ -114,7 +73,6 @@ def test_under_another_name(traveller: Traveller) -> None:
 def test_with_the_destinations_own_link(traveller: Traveller) -> None:
     """--xml may name the same LUN by another link, and has no metadata of ours."""
     vm, here = traveller.vm, traveller.here
-    assert vm
     old, new = vm.links[0], vm.volumes[0].by_path()
     dumped = here.run(f"virsh dumpxml --migratable {vm.uuid}").out
     assert old in dumped
@@ -131,19 +89,17 @@ def test_with_the_destinations_own_link(traveller: Traveller) -> None:
 def test_offline(traveller: Traveller) -> None:
     """Only a definition goes there: nothing is logged in for it."""
     vm = traveller.vm
-    assert vm
     vm.shutdown(traveller.here)
     traveller.stage.wait_clean()
     options = "--offline --persistent --undefinesource"
     vm.migrate(traveller.here, traveller.there, options)
-    traveller.here, traveller.there = traveller.there, traveller.here
+    traveller.arrived()
     assert all(state.is_clean for state in traveller.stage.states())
     vm.start(traveller.here)
 
 
 def test_save_and_restore_on_the_other_host(traveller: Traveller) -> None:
     vm = traveller.vm
-    assert vm
     here, there = traveller.here, traveller.there
     file = "/var/tmp/vm1.saved"
     here.run(["virsh", "save", vm.uuid, file], timeout=120)
@@ -151,7 +107,7 @@ def test_save_and_restore_on_the_other_host(traveller: Traveller) -> None:
     here.run(f"scp -q {file} {there.name}:{file} && rm {file}", timeout=120)
     there.run(["virsh", "restore", file], timeout=120)
     there.run(["rm", file])
-    traveller.here, traveller.there = there, here
+    traveller.arrived()
     vm.wait_writes(there)
     definition = here.run(f"virsh dumpxml --inactive {vm.uuid}").out
     here.run(["virsh", "undefine", vm.uuid])

@@ -32,6 +32,21 @@ def test_upgrade_while_a_vm_runs(s: Stage) -> None:
     host.install(package.build())
 
 
+def test_upgrade_while_vms_start_and_stop(s: Stage) -> None:
+    """Not one of them fails, whatever the moment."""
+    host = s.kvms[0]
+    vm = s.vm("vm1", [s.volume("vm1")])
+    host.put(package.build("0.1.0+newer"), "/tmp/newer.deb")
+    upgrade = host.spawn("dpkg -i /tmp/newer.deb")
+    while upgrade.poll() is None:
+        vm.start(host, writing=False)
+        vm.destroy(host)
+    assert upgrade.wait().rc == 0, upgrade.err
+    assert "0.1.0+newer" in host.run("dpkg-query -W kvmlun").out
+    s.wait_clean()
+    host.install(package.build())
+
+
 def test_remove_leaves_running_vms_and_blocks_none(s: Stage) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm = s.vm("vm1", [volume])

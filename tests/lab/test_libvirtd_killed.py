@@ -1,0 +1,56 @@
+"""libvirtd killed while a VM starts or stops: what it forgets then must not stay logged in."""
+
+import pytest
+
+from tests.lab import CommandFailed, trap, wait_for
+from tests.lab.stage import Stage
+
+pytestmark = pytest.mark.one_host
+
+
+@pytest.mark.campaign
+def test_while_prepare_waits(s: Stage) -> None:
+    """The hook goes on alone, and nobody is there for its answer."""
+    host = s.kvms[0]
+    vm = s.vm("vm1", [s.volume("vm1")])
+    host.cut("san_a")
+    try:
+        starting = host.spawn(["virsh", "start", vm.uuid])
+        what = "the hook to wait for its login"
+        wait_for(what, lambda: host.run("pgrep -f 'vm1 prepare'", check=False).out, 30)
+        host.run("kill -9 $(systemctl show -P MainPID libvirtd)")
+        assert starting.wait().rc != 0
+    finally:
+        host.restore("san_a")
+    s.wait_clean()
+    vm.start(host)
+    vm.destroy(host)
+    s.wait_clean()
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("operation", ["prepare", "start", "started"])
+def test_while_a_vm_starts(s: Stage, operation: str) -> None:
+    """Before QEMU is forked libvirt has nothing on disk: it never says release."""
+    host = s.kvms[0]
+    vm = s.vm("vm1", [s.volume("vm1")])
+    with trap.libvirtd_dies_at(host, operation):
+        with pytest.raises(CommandFailed):
+            vm.start(host, writing=False)
+    s.wait_clean()
+    vm.start(host)
+    vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+@pytest.mark.campaign
+def test_while_a_vm_stops(s: Stage) -> None:
+    host = s.kvms[0]
+    vm = s.vm("vm1", [s.volume("vm1")])
+    vm.start(host)
+    with trap.libvirtd_dies_at(host, "stopped"):
+        with pytest.raises(CommandFailed):
+            vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
