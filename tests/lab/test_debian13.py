@@ -1,0 +1,74 @@
+"""Debian 13 hosts (libvirt 11.3, QEMU 10): the main job's own rows there, and migration from 12."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.lab import Host
+from tests.lab.shared_vm import Traveller
+from tests.lab.stage import Stage
+
+# The same rows, played on this module's stage.
+from tests.lab.test_migrate import (  # noqa: F401
+    test_by_path,
+    test_refused_by_a_destination_that_cannot_reach_the_target,
+    test_there_and_back,
+)
+from tests.lab.test_start import (  # noqa: F401
+    test_guest_crash,
+    test_guest_reboot_keeps_the_session,
+    test_start_by_id_then_shutdown,
+    test_start_by_path_then_destroy,
+    test_three_luns_on_two_targets,
+    test_two_vms_on_one_target,
+)
+
+pytestmark = pytest.mark.campaign
+
+NEWER = Host("kvm3", suite="trixie"), Host("kvm4", suite="trixie")
+MONOLITH = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
+
+
+@pytest.fixture(scope="module")
+def newer(installed: Stage) -> Iterator[Stage]:
+    """A stage of two Debian 13 hosts, which are there for these rows only."""
+    installed.clear()
+    with installed.lab.also(*NEWER):
+        stage = Stage(installed.lab, installed.peer)
+        stage.kvms = [installed.lab[host.name] for host in NEWER]
+        stage.install()
+        yield stage
+
+
+@pytest.fixture
+def s(newer: Stage, failed: Callable[[], bool]) -> Iterator[Stage]:
+    yield newer
+    newer.clear()
+
+
+def moves(stage: Stage) -> None:
+    """A guest that writes all the time goes from the stage's first host to its second."""
+    traveller = Traveller(stage)
+    traveller.open()
+    traveller.move("--live --persistent --undefinesource")
+    traveller.close()
+
+
+def test_from_12_to_13(s: Stage, installed: Stage) -> None:
+    mixed = Stage(s.lab, s.peer)
+    mixed.kvms = [installed.kvms[0], s.kvms[0]]
+    moves(mixed)
+
+
+def test_modular_virtqemud(s: Stage) -> None:
+    """The hook is the same, and so is what kvmlund asks: only the daemon behind it is another."""
+    modular = s.kvms[1]
+    modular.run(f"systemctl disable --now {MONOLITH}; systemctl stop libvirtd")
+    modular.run("systemctl enable --now virtqemud.socket && systemctl restart kvmlund")
+    try:
+        moves(s)
+        active = modular.run("systemctl is-active libvirtd virtqemud", check=False).out.split()
+        assert active == ["inactive", "active"]
+    finally:
+        modular.run("systemctl disable --now virtqemud.socket; systemctl stop virtqemud")
+        modular.run(f"systemctl enable --now {MONOLITH}")
