@@ -1,7 +1,9 @@
 """Node records as files, in the forms that open-iscsi 2.1.8 wrote in the lab."""
 
+import os
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -105,11 +107,16 @@ def test_a_lock_stays_while_an_iscsiadm_that_may_have_made_it_lives(
     program.symlink_to("/bin/sleep")
     monkeypatch.setattr(nodedb, "STALE_SECONDS", 0.0)
     with subprocess.Popen([program, "60"]) as holder:
+        # The kernel lets the parent go on before it gives the child its new name (begin_new_exec).
+        while Path(f"/proc/{holder.pid}/comm").read_text() != "iscsiadm\n":
+            os.sched_yield()
         lock.parent.mkdir()
         lock.touch()
-        with pytest.raises(errors.Timeout):
-            write()
-        holder.kill()
+        try:
+            with pytest.raises(errors.Timeout):
+                write()
+        finally:
+            holder.kill()
 
 
 def test_the_database_is_the_one_that_iscsiadm_was_built_for(tmp_path):
