@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from . import errors, iscsi, lun, nodedb, proof, sysfs
 from .config import Settings
 from .leases import Need
-from .ledger import Ledger
+from .ledger import Entry, Ledger
 from .links import BY_PATH
 from .lun import Lun, Portal, Wwid
 from .markers import Markers
@@ -55,6 +55,7 @@ class Request:
 class Attacher:
     """Brings LUNs to this host. All methods raise errors.Error.
 
+    `forget` removes our node record of an entry without a session, and the entry.
     `purge` removes a stale disk that nobody but the asking domain needs, and
     tells whether it did.
     """
@@ -67,6 +68,7 @@ class Attacher:
         workers: Workers,
         udev: Udev,
         changes: Changes,
+        forget: Callable[[Entry], Awaitable[None]],
         purge: Callable[[Request, Session, Disk, Deadline], Awaitable[bool]],
     ) -> None:
         self._settings = settings
@@ -75,6 +77,7 @@ class Attacher:
         self._workers = workers
         self._udev = udev
         self._changes = changes
+        self._forget = forget
         self._purge = purge
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
@@ -203,24 +206,20 @@ class Attacher:
         except errors.Storage as error:
             if isinstance(error, errors.NoAnswer):
                 self._silent[portal] = time.monotonic()
-            await self._forget(target, portal)
+            entry = self._ledger.find(target, portal)
+            if not self._made(target, portal) and entry:
+                await self._forget(entry)
             raise
         self._silent.pop(portal, None)
-        for session in sysfs.sessions():
-            if (session.target, session.portal) == (target, portal):
-                self._ledger.made(session)
+        self._made(target, portal)
         log.info("logged in to %s at %s", target, portal)
 
-    async def _forget(self, target: str, portal: Portal) -> None:
-        """After a login that failed for good nothing there is ours, unless it made a session."""
-        for session in sysfs.sessions():
-            if (session.target, session.portal) == (target, portal):
-                return self._ledger.made(session)
-        entry = self._ledger.find(target, portal)
-        if entry and entry.record:
-            await asyncio.to_thread(nodedb.delete, target, portal)
-        if entry:
-            self._ledger.forget(entry)
+    def _made(self, target: str, portal: Portal) -> bool:
+        """Note the session that a login has made; tell whether there is one."""
+        session = next((s for s in sysfs.sessions() if s.key == (target, portal)), None)
+        if session:
+            self._ledger.made(session)
+        return session is not None
 
     # disk
 

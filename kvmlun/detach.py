@@ -71,7 +71,7 @@ class Detacher:
 
         Raises errors.Refused while there is a session of it, which it tells to be ours.
         """
-        if any((s.target, s.portal) == entry.key for s in sysfs.sessions()):
+        if any(session.key == entry.key for session in sysfs.sessions()):
             raise errors.Refused(f"{entry.target} at {entry.portal} has a session")
         if entry.record:
             await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)

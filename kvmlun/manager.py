@@ -77,12 +77,12 @@ class Manager:
             lambda address: self.config.by_address(address),
             lambda link: inventory.lun_of_link(link, sysfs.sessions()),
         )
+        self._detacher = Detacher(ledger, markers, workers, self.changes)
         self._attacher = Attacher(
             lambda: self.config.settings, ledger, markers, workers, self.udev, self.changes,
-            self._purge,
+            self._detacher.forget, self._purge,
         )  # fmt: skip
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
-        self._detacher = Detacher(ledger, markers, workers, self.changes)
 
     def kick(self) -> None:
         """Something may have changed: look at everything soon."""

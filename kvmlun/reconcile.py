@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .ledger import Entry
-from .lun import LunAddress, Portal
+from .lun import LunAddress
 from .sysfs import Disk, Session
 
 
@@ -128,7 +128,7 @@ def _identity(session: Session) -> Session:
 
 
 def _leftovers(view: View) -> Iterable[Action]:
-    present: set[tuple[str, Portal | None]] = {(s.target, s.portal) for s in view.sessions}
+    present = {session.key for session in view.sessions}
     for entry in view.entries:
         if entry.key not in present and not view.holds.of_target(entry.target):
             yield ForgetEntry(entry)

@@ -49,6 +49,10 @@ class Session:
     disks: tuple[Disk, ...]
 
     @property
+    def key(self) -> tuple[str, Portal | None]:
+        return self.target, self.portal
+
+    @property
     def up(self) -> bool:
         return self.state == LOGGED_IN
 
