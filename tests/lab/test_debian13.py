@@ -26,7 +26,6 @@ from tests.lab.test_start import (  # noqa: F401
 pytestmark = pytest.mark.campaign
 
 NEWER = Host("kvm3", suite="trixie"), Host("kvm4", suite="trixie")
-MONOLITH = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
 
 
 @pytest.fixture(scope="module")
@@ -46,29 +45,10 @@ def s(newer: Stage, failed: Callable[[], bool]) -> Iterator[Stage]:
     newer.clear()
 
 
-def moves(stage: Stage) -> None:
-    """A guest that writes all the time goes from the stage's first host to its second."""
-    traveller = Traveller(stage)
-    traveller.open()
-    traveller.move("--live --persistent --undefinesource")
-    traveller.close()
-
-
 def test_from_12_to_13(s: Stage, installed: Stage) -> None:
     mixed = Stage(s.lab, s.peer)
     mixed.kvms = [installed.kvms[0], s.kvms[0]]
-    moves(mixed)
-
-
-def test_modular_virtqemud(s: Stage) -> None:
-    """The hook is the same, and so is what kvmlund asks: only the daemon behind it is another."""
-    modular = s.kvms[1]
-    modular.run(f"systemctl disable --now {MONOLITH}; systemctl stop libvirtd")
-    modular.run("systemctl enable --now virtqemud.socket && systemctl restart kvmlund")
-    try:
-        moves(s)
-        active = modular.run("systemctl is-active libvirtd virtqemud", check=False).out.split()
-        assert active == ["inactive", "active"]
-    finally:
-        modular.run("systemctl disable --now virtqemud.socket; systemctl stop virtqemud")
-        modular.run(f"systemctl enable --now {MONOLITH}")
+    traveller = Traveller(mixed)
+    traveller.open()
+    traveller.move("--live --persistent --undefinesource")
+    traveller.close()
