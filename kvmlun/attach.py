@@ -8,7 +8,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from . import errors, iscsi, lun, nodedb, proof, sysfs
@@ -20,7 +21,7 @@ from .lun import Lun, Portal, Wwid
 from .markers import Markers
 from .sysfs import Disk, Session
 from .udev import Record, Udev
-from .wait import Changes, Deadline
+from .wait import Changes, Deadline, turn
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.attach")
@@ -81,35 +82,32 @@ class Attacher:
         self._purge = purge
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
-        self._orphans_until = time.monotonic() + self._login_limit()
+        self._born = time.monotonic(), time.time()
         self._silent: dict[Portal, float] = {}  # since when (monotonic) a portal does not answer
 
-    @contextlib.asynccontextmanager
-    async def lock(self, target: str, deadline: Deadline) -> AsyncIterator[None]:
+    def lock(self, target: str, deadline: Deadline) -> AbstractAsyncContextManager[None]:
         """Hold the lock that login and logout of `target` share; raises errors.Timeout."""
         lock = self._locks.setdefault(target, asyncio.Lock())
-        try:
-            await asyncio.wait_for(lock.acquire(), deadline.left)
-        except TimeoutError:
-            raise errors.Timeout(f"another login or logout of {target} took too long") from None
-        try:
-            yield
-        finally:
-            lock.release()
+        return turn(lock, f"another login or logout of {target}", deadline)
 
     @property
     def logging_in(self) -> frozenset[str]:
         """Targets with a login under way, also one that its hook no longer waits for."""
         under_way = {target for target, _ in self._logins}
-        if time.monotonic() < self._orphans_until:
-            # A daemon before this one asked iscsid, which goes on by itself.
-            under_way |= {entry.target for entry in self._ledger.entries if not entry.sid}
+        orphans = {entry.target for entry in self._ledger.entries if not entry.sid} - under_way
+        if orphans and self._orphans_go_on():
+            under_way |= orphans
         return frozenset(under_way)
 
-    def _login_limit(self) -> float:
-        """Seconds after which iscsid has given up: its own limit, and some for iscsiadm."""
+    def _orphans_go_on(self) -> bool:
+        """Tell whether iscsid may still do what a daemon before this one asked for."""
+        monotonic, epoch = self._born
         settings = self._settings()
-        return settings.login * settings.login_attempts + 20
+        # iscsid's own limit, and some for iscsiadm.
+        limit = settings.login * settings.login_attempts + 20
+        if time.monotonic() < monotonic + limit:
+            return True
+        return any(began <= epoch for began in nodedb.started("iscsiadm"))
 
     async def attach(self, request: Request, deadline: Deadline) -> Wwid:
         """Make the LUN ready and return its proven WWID."""
@@ -119,24 +117,38 @@ class Attacher:
         session, disk = await self._visible(request, session, found, deadline)
         try:
             return await self._prove(request, session, disk, deadline)
-        except errors.Stale:
-            if found is None or not await self._purge(request, session, disk, deadline):
+        except errors.Stale as error:
+            stale = str(error)
+            if found is None or not await self._purged(request, session, disk, stale, deadline):
                 raise
         session, disk = await self._visible(request, session, None, deadline)
         return await self._prove(request, session, disk, deadline)
 
     async def verify(self, request: Request, deadline: Deadline) -> Wwid:
         """Prove again what is there now, bringing nothing."""
-        session = _usable(request, sysfs.sessions())
-        disk = session and find_disk(session, request.lun)
-        if not session or not disk:
-            raise errors.Refused(f"{request}: {request.lun} is gone from this host")
+        gone = errors.Refused(f"{request}: {request.lun} is gone from this host")
+        if not _candidates(request, sysfs.sessions()):
+            raise gone
+        what = f"{request}: waiting for the session of {request.lun.address.target} to be back"
+        session = await self._logged_in(request, deadline, what)
+        disk = find_disk(session, request.lun)
+        if not disk:
+            raise gone
         return await self._prove(request, session, disk, deadline)
+
+    async def _purged(
+        self, request: Request, session: Session, disk: Disk, stale: str, deadline: Deadline
+    ) -> bool:
+        try:
+            return await self._purge(request, session, disk, deadline)
+        except errors.Error as problem:
+            raise errors.Stale(f"{stale}; the old device can't be removed: {problem}") from problem
 
     # session
 
     async def _session(self, request: Request, deadline: Deadline) -> Session:
         target, portals = request.lun.address.target, request.lun.portals
+        await self._end_what_ends(request, deadline)
         existing = _candidates(request, sysfs.sessions())
         if existing:
             what = f"{request}: waiting for the session of {target} to be logged in"
@@ -158,6 +170,22 @@ class Attacher:
         silent = all(isinstance(problem, kinds) for problem in problems)
         kind = errors.NoAnswer if silent else errors.Storage
         raise kind(f"{request}: {'; '.join(map(str, problems))}")
+
+    async def _end_what_ends(self, request: Request, deadline: Deadline) -> None:
+        """Wait for the end of a session that a daemon before this one asked for."""
+        for session in sysfs.sessions():
+            if session.target == request.lun.address.target and self._ledger.is_ending(session):
+                await self._ended(request, session.sid, deadline)
+
+    async def _ended(self, request: Request, sid: int, deadline: Deadline) -> None:
+        what = f"{request}: the end of session {sid}, which was asked for before,"
+        asked = asyncio.ensure_future(iscsi.logout(sid))
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.wait_for(asyncio.shield(asked), deadline.left)
+        except TimeoutError:
+            raise errors.Timeout(f"{what} took too long; does iscsid answer?") from None
+        await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
 
     async def _logged_in(self, request: Request, deadline: Deadline, what: str) -> Session:
         def up() -> Session | None:
@@ -188,9 +216,7 @@ class Attacher:
         self._changes.signal()
 
     async def _log_in(self, target: str, portal: Portal) -> None:
-        # iscsid goes on by itself until its own limit, so that has to be waited for.
         settings = self._settings()
-        limit = self._login_limit()
         if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
             await iscsi.probe(target, portal)
         records = nodedb.records(target, portal)
@@ -200,9 +226,7 @@ class Attacher:
         try:
             if ours:
                 await asyncio.to_thread(nodedb.write, target, portal, settings.node_record())
-            await iscsi.login(target, portal, limit)
-        except errors.Timeout:
-            raise
+            await iscsi.login(target, portal)
         except errors.Storage as error:
             if isinstance(error, errors.NoAnswer):
                 self._silent[portal] = time.monotonic()
@@ -259,9 +283,15 @@ class Attacher:
         for number in address.kernel_luns:
             id_path = lun.id_path(session.portal, session.target, number)
             self._markers.put(id_path, scanned=True, wwid=request.pinned)
-            await self._workers.call("scan", session.host, number, timeout=deadline.left)
+            await self._scsi(request, deadline, "scan", session.host, number)
             if sysfs.has_lun(session.host, number):
                 return
+        now = sysfs.session(session.sid)
+        if now and not now.up:
+            # A scan finds nothing while the session is down.
+            what = f"{request}: waiting for the session of {address.target} to be back"
+            await self._logged_in(request, deadline, what)
+            return await self._scan(request, session, deadline)
         raise errors.Refused(
             f"{request}: {address.target} at {session.portal} shows this host no LUN "
             f"{address.lun}; is it mapped to this host's initiator name?"
@@ -270,14 +300,14 @@ class Attacher:
     async def _refresh(
         self, request: Request, session: Session, disk: Disk, deadline: Deadline
     ) -> None:
-        await self._workers.call("rescan", disk.hctl, timeout=deadline.left)
+        await self._scsi(request, deadline, "rescan", disk.hctl)
         record = self._udev.record(disk.name)
         if record and record.guest:
             return
         id_path = session.id_path(disk) or ""
         if id_path not in self._markers:
             self._markers.put(id_path, scanned=False, wwid=request.pinned)
-        await self._workers.call("change", disk.name, timeout=deadline.left)
+        await self._scsi(request, deadline, "change", disk.name)
 
     # proof
 
@@ -285,10 +315,13 @@ class Attacher:
         self, request: Request, session: Session, disk: Disk, deadline: Deadline
     ) -> Wwid:
         """Contract: what QEMU is about to open is the pinned LUN, whole, writable and unused."""
-        facts = await self._workers.probe(disk.name, disk.number, deadline.left)
+        with _named(request):
+            facts = await self._workers.probe(disk.name, disk.number, deadline.left)
         wwid = proof.identity(str(request), request.pinned, request.lun.address, facts, disk)
         proof.usable(str(request), request.lun, facts, request.read_only, disk)
-        await self._drop_partitions(disk, deadline)
+        if disk.partitions:
+            numbers = [int(name.removeprefix(disk.name)) for name in disk.partitions]
+            await self._scsi(request, deadline, "drop_partitions", disk.name, disk.number, numbers)
         sessions = sysfs.sessions()
         proof.unique(str(request), wwid, session.target, sessions)
         _refuse_holders(request, session, sessions)
@@ -296,11 +329,21 @@ class Attacher:
             raise errors.Refused(_misleading(request, disk))
         return wwid
 
-    async def _drop_partitions(self, disk: Disk, deadline: Deadline) -> None:
-        if disk.partitions:
-            numbers = [int(name.removeprefix(disk.name)) for name in disk.partitions]
-            args = (disk.name, disk.number, numbers)
-            await self._workers.call("drop_partitions", *args, timeout=deadline.left)
+    async def _scsi(self, request: Request, deadline: Deadline, call: str, *args: object) -> None:
+        with _named(request):
+            await self._workers.call(call, *args, timeout=deadline.left)
+
+
+@contextlib.contextmanager
+def _named(request: Request) -> Iterator[None]:
+    """Say in the error of a step that knows only its device what it was for."""
+    try:
+        yield
+    except errors.Storage as error:
+        portals = ", ".join(map(str, request.lun.portals))
+        raise type(error)(
+            f"{request}: {request.lun.address} at {portals}: {error}; is the storage network up?"
+        ) from error
 
 
 def find_disk(session: Session, wanted: Lun) -> Disk | None:

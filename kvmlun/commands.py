@@ -27,8 +27,8 @@ class Result:
     err: str
 
 
-async def run(args: Sequence[str], timeout: float) -> Result:
-    """Run `args` for at most `timeout` seconds and return its result, whatever its code.
+async def run(args: Sequence[str], timeout: float | None = None) -> Result:
+    """Run `args`, for at most `timeout` seconds if given; return its result, whatever its code.
 
     A program that runs out of time is left alone, not killed: iscsiadm does
     not remove its lock file when it dies (open-iscsi usr/idbm.c, idbm_lock).

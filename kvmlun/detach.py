@@ -47,7 +47,12 @@ class Detacher:
         for disk in session.disks:
             await self._delete(session, disk, needed, deadline)
         _check_free(session, needed)
-        await iscsi.logout(sid, deadline.left)
+        self._ledger.ending(session)
+        try:
+            await iscsi.logout(sid)
+        except errors.Error:
+            self._ledger.made(session)
+            raise
         what = f"session {sid} to {session.target}: waiting for its end"
         await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
         log.info("logged out of %s at %s", session.target, session.portal)

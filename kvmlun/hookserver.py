@@ -19,6 +19,7 @@ log = logging.getLogger("kvmlun.hookserver")
 # The hook gives up at its own deadline; the answer has to be there a little earlier.
 _MARGIN_SECONDS = 1.0
 _READ_SECONDS = 10.0
+_DRAIN_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,28 @@ class HookServer:
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         self._calls: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     async def start(self, listening: socket.socket) -> None:
         # Not start_unix_server, which from Python 3.13 on removes systemd's socket at the end.
         self._server = await asyncio.start_server(self._call_began, sock=listening)
 
     async def stop(self) -> None:
-        """Take no more calls, which wait for the next daemon, and answer those under way."""
+        """Take no more calls, which wait for the next daemon, and answer those soon over.
+
+        The others get no answer and ask the next daemon, for which none must wait long.
+        """
         self._server.close()
-        if self._calls:
-            await asyncio.wait(self._calls)
+        deadline = Deadline(_DRAIN_SECONDS)
+        while self._calls and deadline.left:
+            await asyncio.wait(self._calls, timeout=deadline.left)
+        self._stopped = True
+        for call in self._calls:
+            call.cancel()
 
     def _call_began(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._stopped:
+            return writer.close()
         call = asyncio.ensure_future(self._serve(reader, writer))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)

@@ -30,16 +30,18 @@ _MEANING = {
 }
 
 
-async def login(target: str, portal: Portal, timeout: float) -> None:
-    """Log in and return when iscsid says that it is done.
+async def login(target: str, portal: Portal) -> None:
+    """Log in and return when iscsid says that it is done, however long that takes.
+
+    Nobody can take back what iscsid was asked for, so this must be waited for.
 
     A session that exists is no error, but may still be on its way: iscsid
     lists it from the moment the login starts, so the caller looks at its state.
     Raises errors.NoAnswer where the portal does not answer, errors.Storage
-    with the target's own reason where there is one, errors.Timeout.
+    with the target's own reason where there is one.
     """
     args = ["iscsiadm", "-m", "node", "-T", target, "-p", str(portal), "-I", "default", "--login"]
-    result = await commands.run(args, timeout)
+    result = await commands.run(args)
     where = f"{target} at {portal}"
     if result.code in _UNREACHABLE:
         if cause := await loginprobe.unreachable(portal, _PROBE_SECONDS):
@@ -61,10 +63,13 @@ async def probe(target: str, portal: Portal) -> None:
         raise errors.NoAnswer(f"{target} at {portal}: {cause}")
 
 
-async def logout(sid: int, timeout: float) -> None:
-    """End the session `sid`. Ids are never used twice, so no newer session can be hit."""
+async def logout(sid: int) -> None:
+    """End the session `sid`, to be waited for like a login; raises errors.Storage.
+
+    Ids are never used twice, so no newer session can be hit.
+    """
     args = ["iscsiadm", "-m", "session", "-r", str(sid), "--logout"]
-    result = await commands.run(args, timeout)
+    result = await commands.run(args)
     _check(result, f"log out of session {sid}", _ALREADY_GONE)
 
 

@@ -24,6 +24,7 @@ class Entry:
 
     `sid` is 0 between the intent and the end of the login: then any session of
     that target and portal is the one, since there was none when it was written.
+    `ending` is set before its end is asked for: iscsid may do it at any later time.
     """
 
     target: str
@@ -32,6 +33,7 @@ class Entry:
     record: bool
     boot_id: str
     sid: int = 0
+    ending: bool = False
 
     @property
     def portal(self) -> Portal:
@@ -69,10 +71,22 @@ class Ledger:
         self._put(Entry(target, portal.host, portal.port, record, self._boot))
 
     def made(self, session: Session) -> None:
-        """Note which session came of the intent."""
+        """Note which session came of the intent, or stays after all."""
+        self._note(session, ending=False)
+
+    def ending(self, session: Session) -> None:
+        """Note that the end of a session is about to be asked for."""
+        self._note(session, ending=True)
+
+    def is_ending(self, session: Session) -> bool:
+        """Tell whether a session may end at any moment, so that nobody may begin to use it."""
+        entry = session.portal and self.find(session.target, session.portal)
+        return bool(entry and entry.ending and self.owns(session))
+
+    def _note(self, session: Session, ending: bool) -> None:
         if session.portal and (entry := self.find(session.target, session.portal)):
-            # A session does not outlive a power cut, so its id need not either.
-            self._put(replace(entry, sid=session.sid), sync=False)
+            # A session does not outlive a power cut, so what is known of it need not either.
+            self._put(replace(entry, sid=session.sid, ending=ending), sync=False)
 
     def forget(self, entry: Entry) -> None:
         statefile.remove(self._path(entry))

@@ -37,6 +37,14 @@ _INCOMING = (
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP],
 )
+# Of a domain whose job can't be asked for: "migration statistics are available only on the source
+# host" (qemuDomainGetJobInfo), another job that takes long, and one that has just ended.
+_JOB_UNKNOWN = (
+    libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
+    libvirt.VIR_ERR_OPERATION_TIMEOUT,
+    libvirt.VIR_ERR_OPERATION_INVALID,
+    libvirt.VIR_ERR_NO_DOMAIN,
+)
 T = TypeVar("T")
 
 
@@ -164,7 +172,6 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
     try:
         active = bool(domain.isActive())
         arriving = active and uuid in incoming and domain.state() in _INCOMING
-        migrating = active and not arriving and _has_job(domain)
         live_xml = domain.XMLDesc(0) if active and not arriving else ""
         inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
         persistent_xml = domain.XMLDesc(inactive) if domain.isPersistent() else ""
@@ -174,6 +181,8 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
         raise
     live, live_good = _parse(live_xml, domain)
     persistent, persistent_good = _parse(persistent_xml, domain)
+    concerned = any(each and (each.links or each.luns) for each in (live, persistent))
+    migrating = active and not arriving and concerned and _has_job(domain)
     # Metadata that this version can't read is not to be written over.
     settled = not (arriving or migrating) and live_good and persistent_good
     return Guest(uuid, domain.name(), active, live, persistent, settled)
@@ -201,7 +210,6 @@ def _has_job(domain: Any) -> bool:
     try:
         return bool(domain.jobInfo()[0] != libvirt.VIR_DOMAIN_JOB_NONE)
     except libvirt.libvirtError as error:
-        # "migration statistics are available only on the source host" (qemuDomainGetJobInfo)
-        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED:
+        if error.get_error_code() in _JOB_UNKNOWN:
             return True
         raise

@@ -23,7 +23,7 @@ from .domxml import Domain
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
-from .lun import Lun, Wwid
+from .lun import Lun, Portal, Wwid
 from .markers import Markers
 from .ours import Source, Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk
@@ -122,9 +122,15 @@ class Manager:
                 arriving = began - self._arriving.get(domain.uuid, -math.inf) < _ARRIVAL_SECONDS
                 if self.config.settings.retry_autostart and not arriving:
                     portals = [p for _, _, lun in self._sources.luns(domain) for p in lun.portals]
-                    self._retry.put(domain.uuid, domain.name, portals)
+                    self._try_again_later(domain, portals)
                 raise
             self._retry.drop(domain.uuid)
+
+    def _try_again_later(self, domain: Domain, portals: Iterable[Portal]) -> None:
+        try:
+            self._retry.put(domain.uuid, domain.name, portals)
+        except errors.Storage as problem:
+            log.warning("%s will not be tried again: %s", domain.name, problem)
 
     async def _prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
         found = self._luns(domain)

@@ -28,6 +28,10 @@ class Markers:
         self._folder = folder
         self._properties = properties
         self._marks = {path.name: value for path, value in statefile.read_all(folder)}
+        known = {mark.get("wwid") for mark in self._marks.values()}
+        for path in properties.glob("*"):
+            if path.name not in known:
+                statefile.remove(path)
 
     def __contains__(self, id_path: str) -> bool:
         return id_path in self._marks

@@ -82,7 +82,7 @@ def write(
     folder = folder or root()
     record = _path(folder, target, portal)
     # Every file inside nodes/ is taken for a record, so it is made beside it.
-    copy = folder / f".kvmlun.{os.getpid()}"
+    copy = folder / ".kvmlun"
     try:
         values = {
             "node.name": target,
@@ -179,10 +179,10 @@ def _is_stale(held: Path, proc: Path = Path("/proc")) -> bool:
         return False
     if time.time() - made < STALE_SECONDS:
         return False
-    return not any(began <= made for began in _started(proc, "iscsiadm"))
+    return not any(began <= made for began in started("iscsiadm", proc))
 
 
-def _started(proc: Path, command: str) -> Iterator[float]:
+def started(command: str, proc: Path = Path("/proc")) -> Iterator[float]:
     """Yield when (seconds since the epoch) each process of that name was started (proc(5))."""
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     for process in proc.glob("[0-9]*/stat"):

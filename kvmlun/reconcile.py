@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from . import lun
 from .ledger import Entry
 from .lun import LunAddress
 from .sysfs import Disk, Session
@@ -134,8 +135,17 @@ def _leftovers(view: View) -> Iterable[Action]:
             yield ForgetEntry(entry)
     disks = {session.id_path(disk) for session in view.sessions for disk in session.disks}
     for id_path in view.markers:
-        if id_path not in disks and not _marker_needed(view.holds, id_path):
+        late = any(_may_find(session, id_path, view) for session in view.sessions)
+        if id_path not in disks and not late and not _marker_needed(view.holds, id_path):
             yield DropMarker(id_path)
+
+
+def _may_find(session: Session, id_path: str, view: View) -> bool:
+    """A scan that was given up goes on when its session is back, and the disk needs its mark."""
+    if not (view.markers[id_path] and session.portal):
+        return False
+    any_lun = lun.id_path(session.portal, session.target, 0).removesuffix("0")
+    return id_path.startswith(any_lun) and (session.sid in view.owned or not session.up)
 
 
 def _marker_needed(holds: Holds, id_path: str) -> bool:

@@ -152,7 +152,7 @@ def drop_partitions(name: str, number: str, partitions: list[int]) -> None:
 
 
 def openers(name: str) -> list[str]:
-    """Return who uses a disk or one of its partitions: processes, mounts, swap.
+    """Return who uses a disk or one of its partitions: processes, mounts, swap, loop devices.
 
     Processes count by device number, so that QEMU's private /dev is seen as
     well. The device itself is not touched, so this works on a dead session too.
@@ -166,7 +166,7 @@ def openers(name: str) -> list[str]:
         for process in Path("/proc").iterdir()
         if process.name.isdigit() and int(process.name) != os.getpid() and _opens(process, devices)
     ]
-    return processes + _mounts(set(names), numbers) + _swaps(set(names))
+    return processes + _mounts(set(names), numbers) + _swaps(set(names)) + _loops(set(names))
 
 
 def _text(path: Path) -> str:
@@ -196,6 +196,16 @@ def _swaps(names: set[str]) -> list[str]:
     lines = Path("/proc/swaps").read_text().splitlines()[1:]
     return [f"swap {path}" for path in (line.split()[0] for line in lines)
             if os.path.basename(os.path.realpath(path)) in names]  # fmt: skip
+
+
+def _loops(names: set[str]) -> list[str]:
+    """A loop device has its file open inside the kernel, where nothing else shows it."""
+    files = Path("/sys/class/block").glob("loop*/loop/backing_file")
+    return [
+        f"loop device {file.parts[-3]}"
+        for file in files
+        if os.path.basename(os.path.realpath(_text(file))) in names
+    ]
 
 
 def _opens(process: Path, wanted: set[int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -34,6 +35,8 @@ def replace(path: Path, text: str, sync: bool = True) -> None:
                 os.fsync(file.fileno())
         temporary.rename(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise errors.Storage(f"cannot write {path}: {error.strerror}; nothing was done") from error
 
 

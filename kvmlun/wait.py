@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
 from . import errors
@@ -23,6 +23,21 @@ class Deadline:
     def left(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self._end - time.monotonic())
+
+
+@contextlib.asynccontextmanager
+async def turn(
+    lock: asyncio.Lock | asyncio.Semaphore, step: str, deadline: Deadline
+) -> AsyncIterator[None]:
+    """Hold `lock`; raises errors.Timeout that names `step` if it can't be had in time."""
+    try:
+        await asyncio.wait_for(lock.acquire(), deadline.left)
+    except TimeoutError:
+        raise errors.Timeout(f"{step} took too long") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Changes:

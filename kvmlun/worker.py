@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from . import errors, scsi
+from .wait import Deadline, turn
 
 log = logging.getLogger("kvmlun.worker")
 
@@ -28,11 +29,11 @@ _KINDS = {kind.__name__: kind for kind in (errors.Refused, errors.Invalid, error
 class Workers:
     """A pool of worker processes, at most `limit` busy at once.
 
-    Every call is bounded by its timeout. A worker that does not answer in time
-    is killed and forgotten: if it sleeps in the kernel it dies when that ends.
+    Every call is bounded by its timeout, the wait for its turn too. A worker that does not
+    answer in time is killed and forgotten: if it sleeps in the kernel it dies when that ends.
     """
 
-    def __init__(self, limit: int = 8) -> None:
+    def __init__(self, limit: int = 32) -> None:
         self._idle: list[asyncio.subprocess.Process] = []
         self._slots = asyncio.Semaphore(limit)
         self._probing: dict[str, asyncio.Lock] = {}
@@ -50,10 +51,11 @@ class Workers:
 
     async def call(self, name: str, *args: object, timeout: float) -> Any:
         """Run scsi.`name`; raises errors.Timeout, errors.Storage or errors.Refused."""
-        async with self._slots:
+        deadline = Deadline(timeout)
+        async with turn(self._slots, f"SCSI {name} had to wait for others, which", deadline):
             worker = await self._take()
             try:
-                answer = await asyncio.wait_for(_ask(worker, name, args), timeout)
+                answer = await asyncio.wait_for(_ask(worker, name, args), deadline.left)
             except TimeoutError:
                 _give_up(worker)
                 raise errors.Timeout(f"SCSI {name} did not finish within {timeout:.0f} s") from None
@@ -68,8 +70,10 @@ class Workers:
 
     async def probe(self, name: str, number: str, timeout: float) -> dict[str, Any]:
         """Call scsi.probe, one at a time for each disk: its exclusive open would see another's."""
-        async with self._probing.setdefault(name, asyncio.Lock()):
-            return dict(await self.call("probe", name, number, timeout=timeout))
+        deadline = Deadline(timeout)
+        lock = self._probing.setdefault(name, asyncio.Lock())
+        async with turn(lock, "SCSI probe had to wait for another, which", deadline):
+            return dict(await self.call("probe", name, number, timeout=deadline.left))
 
     async def _take(self) -> asyncio.subprocess.Process:
         while self._idle:

@@ -93,3 +93,45 @@ def test_qemu_that_dies_while_libvirtd_is_dead(s: Stage, vm) -> None:
     host.run(f"rm -f /run/libvirt/qemu/vm1.xml; systemctl start {sockets} libvirtd")
     s.wait_clean()
     vm.check_data(s.san)
+
+
+@pytest.mark.campaign
+def test_iscsid_stuck_while_a_vm_starts(s: Stage, kvmlun) -> None:
+    """It makes the session long after the start was refused: still ours, and ended."""
+    host, vm = s.kvms[0], s.vm("vm1", [s.volume("vm1")])
+    host.run("systemctl start iscsid && pkill -STOP -x iscsid")
+    try:
+        with pytest.raises(CommandFailed) as refused:
+            vm.start(host, writing=False)
+        assert f"login to {vm.volumes[0].iqn} at" in refused.value.err
+    finally:
+        host.run("pkill -CONT -x iscsid")
+    s.wait_clean()
+    vm.start(host)
+    vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("killed", [False, True])
+def test_iscsid_stuck_while_a_vm_stops(s: Stage, kvmlun, vm, killed: bool) -> None:
+    """A start meanwhile must not get the session whose end iscsid was asked for."""
+    host, iqn = s.kvms[0], vm.volumes[0].iqn
+    host.run("pkill -STOP -x iscsid")
+    try:
+        vm.destroy(host)
+        logout = "pgrep -f 'iscsiad[m] -m session -r'"
+        wait_for("the logout", lambda: host.run(logout, check=False).out, 60)
+        if killed:
+            kill(host)
+        starting = host.spawn(["virsh", "start", vm.uuid])
+        wait_for("the hook", lambda: host.run("pgrep -f 'vm1 prepar[e]'", check=False).out, 30)
+    finally:
+        host.run("pkill -CONT -x iscsid")
+    assert starting.wait(120).rc == 0, starting.err
+    vm.wait_writes(host)
+    assert s.states()[0].targets == [iqn]
+    vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)

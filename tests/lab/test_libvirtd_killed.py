@@ -17,7 +17,7 @@ def test_while_prepare_waits(s: Stage) -> None:
     try:
         starting = host.spawn(["virsh", "start", vm.uuid])
         what = "the hook to wait for its login"
-        wait_for(what, lambda: host.run("pgrep -f 'vm1 prepare'", check=False).out, 30)
+        wait_for(what, lambda: host.run("pgrep -f 'vm1 prepar[e]'", check=False).out, 30)
         host.run("kill -9 $(systemctl show -P MainPID libvirtd)")
         assert starting.wait().rc != 0
     finally:

@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 
+from kvmlun import hookserver
 from kvmlun.hookserver import HookServer
 from kvmlun.leases import boottime
 
@@ -32,6 +33,13 @@ def request():
     return struct.pack(">I", len(data)) + data + XML
 
 
+def bind(path):
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    return listening
+
+
 async def ask(path):
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(request())
@@ -43,9 +51,7 @@ def test_a_stop_answers_calls_under_way_and_leaves_the_socket_to_the_next(tmp_pa
     path = tmp_path / "s"
 
     async def scenario():
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(path))
-        listening.listen()
+        listening = bind(path)
         kept_by_systemd = listening.dup()
         manager = SlowManager()
         server = HookServer(manager)
@@ -63,5 +69,20 @@ def test_a_stop_answers_calls_under_way_and_leaves_the_socket_to_the_next(tmp_pa
         # The next daemon gets the same socket, with who waits on it.
         await HookServer(manager).start(kept_by_systemd)
         assert json.loads(await second)["ok"] is True
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_call_that_takes_too_long_gets_no_answer_and_may_ask_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(hookserver, "_DRAIN_SECONDS", 0.05)
+
+    async def scenario():
+        manager = SlowManager()
+        server = HookServer(manager)
+        await server.start(bind(tmp_path / "s"))
+        call = asyncio.ensure_future(ask(tmp_path / "s"))
+        await manager.asked.wait()
+        await server.stop()
+        assert await call == b""
 
     asyncio.run(asyncio.wait_for(scenario(), 10))

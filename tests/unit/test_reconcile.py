@@ -1,5 +1,7 @@
 """What is taken away, when, and what never is."""
 
+import pytest
+
 from kvmlun.lun import LunAddress
 from kvmlun.reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk, decide
 
@@ -113,6 +115,22 @@ def test_a_mark_goes_after_its_disk():
     id_path = session.id_path(session.disks[0])
     assert DropMarker(id_path) not in due(worlds.view(session, markers={id_path: False}), 1000)
     assert due(worlds.view(markers={id_path: True})) == (DropMarker(id_path),)
+
+
+@pytest.mark.parametrize(
+    "state, owned, scanned, stays",
+    [
+        ("FAILED", False, True, True),
+        ("LOGGED_IN", True, True, True),
+        ("LOGGED_IN", False, True, False),
+        ("FAILED", False, False, False),
+    ],
+)
+def test_a_mark_stays_while_a_scan_given_up_may_still_find_its_disk(state, owned, scanned, stays):
+    session = worlds.session(1, state=state)
+    id_path = session.id_path(worlds.disk())
+    world = worlds.view(session, owned=[1] if owned else [], markers={id_path: scanned})
+    assert (DropMarker(id_path) not in decide(world, {}, 0.0, GRACE).actions) == stays
 
 
 def test_a_mark_made_before_the_scan_stays():

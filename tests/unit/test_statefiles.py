@@ -1,5 +1,7 @@
 """Ledger, leases and marks: what survives a crash, and what a full disk prevents."""
 
+import errno
+
 import pytest
 
 from kvmlun import errors, statefile
@@ -89,6 +91,19 @@ def test_a_release_older_than_the_lease_is_ignored(tmp_path):
     assert not leases.get(UUID) and not Leases(tmp_path).all
 
 
+def test_a_session_whose_end_was_asked_for_is_known_as_such_until_it_stays(tmp_path):
+    Ledger(tmp_path, "boot").intend(TARGET, PORTAL, record=True)
+    ledger, session = Ledger(tmp_path, "boot"), worlds.session(4)
+    ledger.made(session)
+    assert not ledger.is_ending(session)
+    ledger.ending(session)
+    assert Ledger(tmp_path, "boot").is_ending(session)
+    assert not Ledger(tmp_path, "boot").is_ending(worlds.session(5))
+    assert not Ledger(tmp_path, "next boot").is_ending(session)
+    ledger.made(session)
+    assert not Ledger(tmp_path, "boot").is_ending(session)
+
+
 def test_only_its_own_hook_settles_a_lease(tmp_path):
     leases = Leases(tmp_path)
     leases.take(UUID, "vm1", [NEED], began=5.0)
@@ -145,6 +160,25 @@ def test_properties_of_a_known_disk_last_as_long_as_its_marks(tmp_path):
     assert (properties / str(WWID)).exists()
     markers.drop(f"{ID_PATH}-again")
     assert not list(properties.iterdir())
+
+
+def test_properties_without_a_mark_are_removed_at_the_start(tmp_path):
+    """A daemon killed between the two files leaves the first."""
+    marks, properties = tmp_path / "luns", tmp_path / "wwids"
+    Markers(marks, properties).put(ID_PATH, scanned=True, wwid=WWID)
+    (marks / ID_PATH).unlink()
+    Markers(marks, properties)
+    assert not list(properties.iterdir())
+
+
+def test_a_write_that_fails_leaves_no_file(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(statefile.os, "fsync", full)
+    with pytest.raises(errors.Storage, match="No space left"):
+        statefile.write(tmp_path / "a.json", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mark_that_cannot_be_written_is_an_error(full):

@@ -79,6 +79,24 @@ def test_a_stuck_worker_is_given_up_in_time(path):
     run(scenario())
 
 
+def test_the_wait_for_a_turn_is_in_the_timeout(path):
+    async def scenario():
+        workers = Workers(limit=1)
+        await workers.start()
+        (worker,) = workers._idle
+        worker.send_signal(signal.SIGSTOP)
+        stuck = asyncio.ensure_future(workers.call("openers", "nodisk", timeout=30))
+        while workers._idle:
+            await asyncio.sleep(0)
+        with pytest.raises(errors.Timeout, match="had to wait for others"):
+            await workers.call("openers", "nodisk", timeout=0.1)
+        worker.send_signal(signal.SIGCONT)
+        assert await stuck == []
+        await workers.stop()
+
+    run(scenario())
+
+
 def test_a_name_that_was_given_away_is_refused(tmp_path):
     refusal = answer('["probe", "null", "999:999"]')
     assert refusal["kind"] == "Refused" and "no longer" in refusal["error"]
