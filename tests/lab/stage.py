@@ -88,6 +88,13 @@ class Stage:
             what = f"{host.name} without session, device, node record or state"
             wait.wait_for(what, lambda host=host: observe.observe(host).is_clean, CLEAN_SECONDS)
 
+    def comes_and_goes(self, of: vm.Vm) -> None:
+        """Start a VM on the first host and destroy it: it has lost nothing, and nothing is left."""
+        of.start(self.kvms[0])
+        of.destroy(self.kvms[0])
+        self.wait_clean()
+        of.check_data(self.san)
+
     def clear(self) -> None:
         """Remove what a test left, whatever it did, so that the next one starts from nothing."""
 

@@ -107,10 +107,7 @@ def test_iscsid_stuck_while_a_vm_starts(s: Stage, kvmlun) -> None:
     finally:
         host.run("pkill -CONT -x iscsid")
     s.wait_clean()
-    vm.start(host)
-    vm.destroy(host)
-    s.wait_clean()
-    vm.check_data(s.san)
+    s.comes_and_goes(vm)
 
 
 @pytest.mark.campaign

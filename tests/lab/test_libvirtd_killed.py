@@ -23,9 +23,7 @@ def test_while_prepare_waits(s: Stage) -> None:
     finally:
         host.restore("san_a")
     s.wait_clean()
-    vm.start(host)
-    vm.destroy(host)
-    s.wait_clean()
+    s.comes_and_goes(vm)
 
 
 @pytest.mark.campaign
@@ -38,10 +36,7 @@ def test_while_a_vm_starts(s: Stage, operation: str) -> None:
         with pytest.raises(CommandFailed):
             vm.start(host, writing=False)
     s.wait_clean()
-    vm.start(host)
-    vm.destroy(host)
-    s.wait_clean()
-    vm.check_data(s.san)
+    s.comes_and_goes(vm)
 
 
 @pytest.mark.campaign

@@ -118,10 +118,7 @@ def test_power_cut(s: Stage) -> None:
     host.kill()
     host.start()
     s.wait_clean()
-    vm.start(host)
-    vm.destroy(host)
-    s.wait_clean()
-    vm.check_data(s.san)
+    s.comes_and_goes(vm)
 
 
 @pytest.mark.campaign
