@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ log = logging.getLogger("kvmlun.udev")
 TAG = "kvmlun"
 GUEST = "KVMLUN_GUEST"
 _BUFFER_BYTES = 64 << 20
+_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,8 @@ class Udev:
 
     def start(self) -> None:
         self._monitor.start()
-        asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._drain)
-
-    def stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._monitor.fileno())
+        self._socket = socket.socket(fileno=os.dup(self._monitor.fileno()))
+        asyncio.get_running_loop().add_reader(self._socket, self._drain)
 
     def record(self, name: str) -> Record | None:
         """Return udev's record of a disk, None before its rules have run."""
@@ -60,18 +60,12 @@ class Udev:
         )
 
     def _drain(self) -> None:
+        """Take events off the socket unread: parsing a storm of them would stop everything else."""
         try:
-            while self._monitor.poll(timeout=0):
-                pass
+            for _ in range(_AT_ONCE):
+                self._socket.recv(1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            log.debug("no more udev events")
         except OSError as error:
-            self._clear()
-            log.warning("lost udev events (%s), looking at everything again", error)
+            log.warning("lost udev events (%s), looking at everything again", error.strerror)
         self._notify()
-
-    def _clear(self) -> None:
-        # pyudev raises on POLLERR for ever unless the pending ENOBUFS is taken off the socket.
-        netlink = socket.socket(fileno=self._monitor.fileno())
-        try:
-            netlink.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        finally:
-            netlink.detach()
