@@ -60,6 +60,13 @@ class Stage:
         xml = of.xml().replace(of.uuid, str(uuid.uuid4()))
         return xml.replace(f"<name>{of.name}</name>", f"<name>{name}</name>")
 
+    def comes_and_goes(self, of: vm.Vm) -> None:
+        """Start a VM on the first host and destroy it: it has lost nothing, and nothing is left."""
+        of.start(self.kvms[0])
+        of.destroy(self.kvms[0])
+        self.wait_clean()
+        of.check_data(self.san)
+
     def vm(
         self,
         name: str,
@@ -87,13 +94,6 @@ class Stage:
         for host in hosts or self.kvms:
             what = f"{host.name} without session, device, node record or state"
             wait.wait_for(what, lambda host=host: observe.observe(host).is_clean, CLEAN_SECONDS)
-
-    def comes_and_goes(self, of: vm.Vm) -> None:
-        """Start a VM on the first host and destroy it: it has lost nothing, and nothing is left."""
-        of.start(self.kvms[0])
-        of.destroy(self.kvms[0])
-        self.wait_clean()
-        of.check_data(self.san)
 
     def clear(self) -> None:
         """Remove what a test left, whatever it did, so that the next one starts from nothing."""
