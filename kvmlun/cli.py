@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     disk.add_argument("volume", metavar="VOLUME")
     disk.add_argument("--target", default="vda", help="name in the guest (default: vda)")
     disk.set_defaults(run=_disk_xml)
-    connect = verbs.add_parser("connect", help="bring a volume to this host; prints its device")
+    connect = verbs.add_parser("connect", help="bring a volume to this host; prints its link")
     connect.add_argument("volume", metavar="VOLUME")
     connect.add_argument(
         "--ttl", type=_seconds, default=0, metavar="SECONDS",

@@ -3,12 +3,14 @@
 import logging
 import sys
 import time
+from pathlib import Path
 
 from tests.lab import errors, lab, peers, remote, stage, vm
 
 log = logging.getLogger("kvmlun.lab")
 
 VM = "vm1"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Demo:
@@ -57,6 +59,7 @@ class Demo:
         else:
             raise errors.LabError("the migration to a host without kvmlun should have failed")
         made.wait_writes(self._one)
+        print("  so it is refused, and the guest goes on at kvm1")
         self._table()
 
     def _migrate(self, made: vm.Vm) -> None:
@@ -87,6 +90,7 @@ class Demo:
         print("".join(f"    {line}\n" for line in text.strip().splitlines()), end="", flush=True)
 
     def _table(self) -> None:
+        print("  sessions, devices and node records after this step:")
         self._show("\n".join(row for state in self._stage.states() for row in state.rows()))
 
 
@@ -94,6 +98,8 @@ def main(name: str) -> int:
     """Show the main job on the lab `name`, which stays up; return the exit code."""
     up = lab.Lab(name)
     up.up()
+    if not up.created:
+        print(f"lab {name} was up already: what is on it is cleared")
     try:
         Demo(up).run()
     except errors.LabError as error:
@@ -107,9 +113,12 @@ def main(name: str) -> int:
 
 
 _BY_HAND = f"""
-The lab is still up. Look around:
+The lab is still up. Look around, from this checkout ({ROOT}):
   a shell on a host       python3 -m tests.lab ssh kvm1     (kvm2, san1)
   start the VM again      python3 -m tests.lab ssh kvm1 virsh start {VM}
+  move it                 python3 -m tests.lab ssh kvm1 virsh migrate --live --persistent \\
+                              --undefinesource {VM} qemu+ssh://kvm2/system
   the VM's console        python3 -m tests.lab ssh kvm1 tail -f /var/log/lab/{VM}.console
+                              (each line a block that it has written; Ctrl-C ends it)
   what kvmlun sees        python3 -m tests.lab ssh kvm1 kvmlun status
 Take it down:             python3 -m tests.lab down"""
