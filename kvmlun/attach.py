@@ -129,8 +129,7 @@ class Attacher:
         gone = errors.Refused(f"{request}: {request.lun} is gone from this host")
         if not _candidates(request, sysfs.sessions()):
             raise gone
-        what = f"{request}: waiting for the session of {request.lun.address.target} to be back"
-        session = await self._logged_in(request, deadline, what)
+        session = await self._logged_in(request, deadline, "to be back")
         disk = find_disk(session, request.lun)
         if not disk:
             raise gone
@@ -147,18 +146,14 @@ class Attacher:
     # session
 
     async def _session(self, request: Request, deadline: Deadline) -> Session:
-        target, portals = request.lun.address.target, request.lun.portals
-        await self._end_what_ends(request, deadline)
-        existing = _candidates(request, sysfs.sessions())
+        existing = _candidates(request, await self._staying(request, deadline))
         if existing:
-            what = f"{request}: waiting for the session of {target} to be logged in"
-            return await self._logged_in(request, deadline, what)
+            return await self._logged_in(request, deadline, "to be logged in")
         problems: list[errors.Storage] = []
-        for portal in portals:
+        for portal in request.lun.portals:
             try:
                 await self._login(request, portal, deadline)
-                what = f"{request}: waiting for the session of {target} at {portal} after login"
-                return await self._logged_in(request, deadline, what)
+                return await self._logged_in(request, deadline, f"at {portal} after login")
             except errors.Timeout as error:
                 if not problems:
                     raise
@@ -171,11 +166,13 @@ class Attacher:
         kind = errors.NoAnswer if silent else errors.Storage
         raise kind(f"{request}: {'; '.join(map(str, problems))}")
 
-    async def _end_what_ends(self, request: Request, deadline: Deadline) -> None:
-        """Wait for the end of a session that a daemon before this one asked for."""
-        for session in sysfs.sessions():
-            if session.target == request.lun.address.target and self._ledger.is_ending(session):
-                await self._ended(request, session.sid, deadline)
+    async def _staying(self, request: Request, deadline: Deadline) -> tuple[Session, ...]:
+        """Return the sessions, once those to the target have ended whose end was asked for."""
+        sessions, target = sysfs.sessions(), request.lun.address.target
+        ending = [s.sid for s in sessions if s.target == target and self._ledger.is_ending(s)]
+        for sid in ending:
+            await self._ended(request, sid, deadline)
+        return sysfs.sessions() if ending else sessions
 
     async def _ended(self, request: Request, sid: int, deadline: Deadline) -> None:
         what = f"{request}: the end of session {sid}, which was asked for before,"
@@ -187,10 +184,11 @@ class Attacher:
             raise errors.Timeout(f"{what} took too long; does iscsid answer?") from None
         await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
 
-    async def _logged_in(self, request: Request, deadline: Deadline, what: str) -> Session:
+    async def _logged_in(self, request: Request, deadline: Deadline, state: str) -> Session:
         def up() -> Session | None:
             return _usable(request, sysfs.sessions())
 
+        what = f"{request}: waiting for the session of {request.lun.address.target} {state}"
         return await self._changes.until(up, deadline, what, _POLL_SECONDS)
 
     async def _login(self, request: Request, portal: Portal, deadline: Deadline) -> None:
@@ -227,6 +225,9 @@ class Attacher:
             if ours:
                 await asyncio.to_thread(nodedb.write, target, portal, settings.node_record())
             await iscsi.login(target, portal)
+        except errors.Timeout:
+            # The database stayed locked, so nothing was begun and the entry can't go now either.
+            raise
         except errors.Storage as error:
             if isinstance(error, errors.NoAnswer):
                 self._silent[portal] = time.monotonic()
@@ -289,8 +290,7 @@ class Attacher:
         now = sysfs.session(session.sid)
         if now and not now.up:
             # A scan finds nothing while the session is down.
-            what = f"{request}: waiting for the session of {address.target} to be back"
-            await self._logged_in(request, deadline, what)
+            await self._logged_in(request, deadline, "to be back")
             return await self._scan(request, session, deadline)
         raise errors.Refused(
             f"{request}: {address.target} at {session.portal} shows this host no LUN "

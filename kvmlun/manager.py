@@ -157,18 +157,15 @@ class Manager:
         requests = [_request(domain, *each) for each in self._luns(domain)]
         await _all(self._attacher.verify(request, deadline) for request in requests)
 
-    def check(self, domain: Domain) -> None:
-        """Refuse what could not be prepared, without changing anything."""
-        self._check(domain)
-
-    def _check(self, domain: Domain) -> list[Source]:
+    def check(self, domain: Domain) -> list[Source]:
+        """Refuse what could not be prepared, without changing anything; return its sources."""
         found = self._luns(domain)
         self._refuse_conflicts(domain, [_request(domain, *each).need for each in found])
         return found
 
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
-        found = self._check(domain)
+        found = self.check(domain)
         # It runs elsewhere, so it must not be started here whatever failed before.
         self._retry.drop(domain.uuid)
         self._arriving[domain.uuid] = boottime()
