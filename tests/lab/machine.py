@@ -97,6 +97,25 @@ class Machine:
         line = f"DEBIAN_FRONTEND=noninteractive apt-get install {options} {shlex.quote(path)}"
         self.run(line, timeout)
 
+    # Daemons
+
+    def main_pid(self, unit: str) -> str:
+        return self.run(["systemctl", "show", "-P", "MainPID", unit]).out.strip()
+
+    def kill_daemon(self, unit: str) -> None:
+        """SIGKILL, without waiting for what systemd does then."""
+        self.run(["kill", "-9", self.main_pid(unit)])
+
+    @contextlib.contextmanager
+    def frozen(self, unit: str) -> Iterator[str]:
+        """Keep a daemon from running; gives its pid. It may be replaced meanwhile."""
+        pid = self.main_pid(unit)
+        self.run(["kill", "-STOP", pid])
+        try:
+            yield pid
+        finally:
+            self.run(["kill", "-CONT", pid], check=False)
+
     # Power
 
     def is_on(self) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import CommandFailed, machine, observe, wait_for
+from tests.lab import CommandFailed, observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -19,10 +19,6 @@ def vm(s: Stage):
 def kvmlun(s: Stage) -> None:
     if s.peer.name != "kvmlun":
         pytest.skip("there is no daemon to stop")
-
-
-def kill(host: machine.Machine) -> None:
-    host.run("kill -9 $(systemctl show -P MainPID kvmlund)")
 
 
 def test_kvmlund_stopped_for_a_while(s: Stage, kvmlun, vm) -> None:
@@ -50,7 +46,7 @@ def test_kvmlund_killed_while_a_vm_starts(s: Stage, kvmlun) -> None:
     vm = s.vm("vm1", [s.volume("vm1")])
     starting = host.spawn(["virsh", "start", vm.uuid])
     wait_for("the login", lambda: observe.observe(host).sessions, 30)
-    kill(host)
+    host.kill_daemon("kvmlund")
     assert starting.wait(120).rc == 0, starting.err
     vm.wait_writes(host)
     vm.destroy(host)
@@ -70,14 +66,13 @@ def test_kvmlund_killed_while_a_vm_stops(s: Stage, kvmlun, vm) -> None:
 def test_kvmlund_frozen(s: Stage, kvmlun, vm) -> None:
     """The hook gives up at its deadline; systemd's watchdog ends the daemon and starts another."""
     host, other = s.kvms[0], s.vm("vm2", [s.volume("vm2")])
-    frozen = host.run("systemctl show -P MainPID kvmlund").out.strip()
-    host.run(["kill", "-STOP", frozen])
-    with pytest.raises(CommandFailed) as refused:
-        other.start(host, writing=False)
-    assert "kvmlund did not answer within 45 s" in refused.value.err
-    vm.wait_writes(host)
-    other.start(host)
-    assert host.run("systemctl show -P MainPID kvmlund").out.strip() != frozen
+    with host.frozen("kvmlund") as frozen:
+        with pytest.raises(CommandFailed) as refused:
+            other.start(host, writing=False)
+        assert "kvmlund did not answer within 45 s" in refused.value.err
+        vm.wait_writes(host)
+        other.start(host)
+        assert host.main_pid("kvmlund") != frozen
     other.destroy(host)
     vm.destroy(host)
     s.wait_clean()
@@ -121,7 +116,7 @@ def test_iscsid_stuck_while_a_vm_stops(s: Stage, kvmlun, vm, killed: bool) -> No
         logout = "pgrep -f 'iscsiad[m] -m session -r'"
         wait_for("the logout", lambda: host.run(logout, check=False).out, 60)
         if killed:
-            kill(host)
+            host.kill_daemon("kvmlund")
         starting = host.spawn(["virsh", "start", vm.uuid])
         wait_for("the hook", lambda: host.run("pgrep -f 'vm1 prepar[e]'", check=False).out, 30)
     finally:

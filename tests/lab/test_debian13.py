@@ -22,6 +22,7 @@ from tests.lab.test_start import (  # noqa: F401
     test_three_luns_on_two_targets,
     test_two_vms_on_one_target,
 )
+from tests.lab.vm import LIVE
 
 pytestmark = pytest.mark.campaign
 
@@ -50,5 +51,5 @@ def test_from_12_to_13(s: Stage, installed: Stage) -> None:
     mixed.kvms = [installed.kvms[0], s.kvms[0]]
     traveller = Traveller(mixed)
     traveller.open()
-    traveller.move("--live --persistent --undefinesource")
+    traveller.move(LIVE)
     traveller.close()

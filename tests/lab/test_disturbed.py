@@ -51,18 +51,14 @@ def look(host: machine.Machine) -> tuple[object, ...]:
     return state.sessions, state.disks, links, state.records
 
 
-def pid(host: machine.Machine, unit: str) -> str:
-    return host.run(["systemctl", "show", "-P", "MainPID", unit]).out.strip()
-
-
 def kill(host: machine.Machine, unit: str) -> None:
     """Kill a daemon and wait until systemd has started it again."""
-    before = pid(host, unit)
-    host.run(["kill", "-9", before])
+    before = host.main_pid(unit)
+    host.kill_daemon(unit)
 
     def again() -> bool:
         active = host.run(["systemctl", "is-active", "--quiet", unit], check=False).rc == 0
-        return active and pid(host, unit) not in ("0", before)
+        return active and host.main_pid(unit) not in ("0", before)
 
     wait_for(f"{unit} after its death", again, 60)
 
@@ -128,26 +124,22 @@ def flood(host: machine.Machine, count: int, padding: int = 0) -> None:
 @pytest.mark.campaign
 def test_a_storm_of_udev_events(vm: Vm, host, kvmlun) -> None:
     """5,000 events of the disk that it follows, while it answers."""
-    daemon = pid(host, "kvmlund.service")
+    daemon = host.main_pid("kvmlund.service")
     flood(host, 5000)
     host.run("kvmlun status")
     wait_for("kvmlund's view", lambda: state_of_lun(host) == "in-use", 30)
-    assert pid(host, "kvmlund.service") == daemon
+    assert host.main_pid("kvmlund.service") == daemon
 
 
 @pytest.mark.campaign
 def test_an_overflow_of_udev_events(vm: Vm, host, kvmlun) -> None:
     """More than the socket's buffer holds (twice 64 MiB), all of them while it could not read."""
-    daemon = pid(host, "kvmlund.service")
-    host.run(["kill", "-STOP", daemon])
-    try:
+    with host.frozen("kvmlund.service") as daemon:
         flood(host, 6500, padding=24 << 10)
-    finally:
-        host.run(["kill", "-CONT", daemon])
     lost = "journalctl -u kvmlund -o cat --since -5min | grep 'lost udev events'"
     wait_for("the overflow to be seen", lambda: host.run(lost, check=False).out, 60)
     wait_for("kvmlund's view", lambda: state_of_lun(host) == "in-use", 60)
-    assert pid(host, "kvmlund.service") == daemon
+    assert host.main_pid("kvmlund.service") == daemon
 
 
 # the VM itself

@@ -18,7 +18,7 @@ def test_while_prepare_waits(s: Stage) -> None:
         starting = host.spawn(["virsh", "start", vm.uuid])
         what = "the hook to wait for its login"
         wait_for(what, lambda: host.run("pgrep -f 'vm1 prepar[e]'", check=False).out, 30)
-        host.run("kill -9 $(systemctl show -P MainPID libvirtd)")
+        host.kill_daemon("libvirtd")
         assert starting.wait().rc != 0
     finally:
         host.restore("san_a")

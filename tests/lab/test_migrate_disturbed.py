@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import CommandFailed, package, wait_for
-from tests.lab.machine import Machine
 from tests.lab.shared_vm import Traveller
 from tests.lab.stage import Stage
+from tests.lab.vm import LIVE
 
-LIVE = "--live --persistent --undefinesource"
 ALL_UNITS = "kvmlund.socket kvmlund.service"
 
 
@@ -23,19 +22,15 @@ def traveller(shared_traveller: Traveller, installed: Stage, failed) -> Iterator
         shared_traveller.lost()
 
 
-def daemon(host: Machine) -> str:
-    return host.run(["systemctl", "show", "-P", "MainPID", "kvmlund"]).out.strip()
-
-
 def test_kvmlund_killed_while_the_destination_prepares(traveller: Traveller) -> None:
     vm, here, there = traveller.vm, traveller.here, traveller.there
-    before = daemon(there)
+    before = there.main_pid("kvmlund")
     running = here.spawn(vm.migration(there, LIVE))
     what = "the login at the destination"
     wait_for(what, lambda: traveller.stage.states()[traveller.stage.kvms.index(there)].sessions, 60)
-    there.run(["kill", "-9", before])
+    there.kill_daemon("kvmlund")
     assert running.wait(240).rc == 0, running.err
-    assert daemon(there) != before
+    assert there.main_pid("kvmlund") != before
     traveller.arrived()
     vm.wait_writes(traveller.here)
     traveller.stage.wait_clean(traveller.there)

@@ -9,9 +9,8 @@ import pytest
 from tests.lab import CommandFailed, guest, observe, trap, wait_for
 from tests.lab.machine import Machine
 from tests.lab.shared_vm import Traveller
-from tests.lab.vm import Vm
+from tests.lab.vm import LIVE, Vm
 
-LIVE = "--live --persistent --undefinesource"
 WITH_XML = "--xml /tmp/changed.xml"
 LAST = "test_libvirtd_killed_at_the_source"
 
@@ -198,7 +197,7 @@ def test_qemu_killed_at_the_destination(traveller: Traveller) -> None:
 
 def test_libvirtd_killed_at_the_destination(traveller: Traveller) -> None:
     running = begin(traveller, "--p2p")
-    traveller.there.run("kill -9 $(systemctl show -P MainPID libvirtd)")
+    traveller.there.kill_daemon("libvirtd")
     assert running.wait(120).rc != 0
 
 
@@ -242,16 +241,12 @@ def test_libvirtd_killed_at_the_source_between_perform_and_finish(traveller: Tra
     """As above, peer to peer: a destination that is frozen does not answer Finish."""
     vm, here, there = traveller.vm, traveller.here, traveller.there
     running = begin(traveller, "--p2p")
-    frozen = there.run(["systemctl", "show", "-P", "MainPID", "libvirtd"]).out.strip()
-    there.run(["kill", "-STOP", frozen])
-    try:
+    with there.frozen("libvirtd"):
         copied(traveller)
-        here.run("kill -9 $(systemctl show -P MainPID libvirtd)")
+        here.kill_daemon("libvirtd")
         assert running.wait(120).rc != 0
         wait_for("libvirt", lambda: vm.state(here) == "paused", 60)
         assert observe.observe(here).targets == [vm.volumes[0].iqn]
-    finally:
-        there.run(["kill", "-CONT", frozen])
     went_on = wait_for("the destination to decide", lambda: decided(vm, there), 60)
     assert observe.observe(here).targets == [vm.volumes[0].iqn], "QEMU has it open there"
     if went_on == "running":
@@ -265,13 +260,9 @@ def test_libvirtd_killed_at_the_source_between_perform_and_finish(traveller: Tra
 def test_qemu_killed_at_the_destination_in_finish(traveller: Traveller) -> None:
     there = traveller.there
     running = begin(traveller, "--p2p")
-    frozen = there.run(["systemctl", "show", "-P", "MainPID", "libvirtd"]).out.strip()
-    there.run(["kill", "-STOP", frozen])
-    try:
+    with there.frozen("libvirtd"):
         copied(traveller)
         there.run(["pkill", "-9", "-f", "guest=vm1"])
-    finally:
-        there.run(["kill", "-CONT", frozen])
     assert running.wait(120).rc != 0
 
 
@@ -341,6 +332,6 @@ def test_postcopy_broken_and_resumed(traveller: Traveller) -> None:
 def test_libvirtd_killed_at_the_source(traveller: Traveller) -> None:
     running = begin(traveller, "--p2p")
     here, vm = traveller.here, traveller.vm
-    here.run("kill -9 $(systemctl show -P MainPID libvirtd)")
+    here.kill_daemon("libvirtd")
     assert running.wait(120).rc != 0
     wait_for("libvirt", lambda: vm.state(here) == "running", 60)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab import machine, wait_for
 from tests.lab.shared_vm import Traveller
-from tests.lab.vm import Vm
+from tests.lab.vm import LIVE, Vm
 
 
 @pytest.fixture
@@ -23,15 +23,15 @@ def persistent(host: machine.Machine, vm: Vm) -> bool:
 
 
 def test_native(traveller: Traveller) -> None:
-    traveller.move("--live --persistent --undefinesource")
+    traveller.move(LIVE)
 
 
 def test_peer_to_peer(traveller: Traveller) -> None:
-    traveller.move("--live --p2p --persistent --undefinesource")
+    traveller.move(f"{LIVE} --p2p")
 
 
 def test_tunnelled(traveller: Traveller) -> None:
-    traveller.move("--live --p2p --tunnelled --persistent --undefinesource")
+    traveller.move(f"{LIVE} --p2p --tunnelled")
 
 
 def test_without_persistence(traveller: Traveller) -> None:
@@ -39,12 +39,12 @@ def test_without_persistence(traveller: Traveller) -> None:
     traveller.move("--live")
     vm = traveller.vm
     assert persistent(traveller.there, vm) and not persistent(traveller.here, vm)
-    traveller.move("--live --persistent --undefinesource")
+    traveller.move(LIVE)
 
 
 def test_suspended_at_the_destination(traveller: Traveller) -> None:
     vm = traveller.vm
-    traveller.move("--live --suspend --persistent --undefinesource", writing=False)
+    traveller.move(f"{LIVE} --suspend", writing=False)
     assert vm.state(traveller.here) == "paused"
     traveller.here.run(["virsh", "resume", vm.uuid])
     vm.wait_writes(traveller.here)
@@ -53,7 +53,7 @@ def test_suspended_at_the_destination(traveller: Traveller) -> None:
 def test_of_a_paused_vm(traveller: Traveller) -> None:
     vm = traveller.vm
     traveller.here.run(["virsh", "suspend", vm.uuid])
-    traveller.move("--live --persistent --undefinesource", writing=False)
+    traveller.move(LIVE, writing=False)
     assert vm.state(traveller.here) == "paused"
     traveller.here.run(["virsh", "resume", vm.uuid])
     vm.wait_writes(traveller.here)
@@ -62,12 +62,12 @@ def test_of_a_paused_vm(traveller: Traveller) -> None:
 def test_postcopy(traveller: Traveller) -> None:
     for host in (traveller.here, traveller.there):
         host.run("sysctl -q vm.unprivileged_userfaultfd=1")
-    traveller.move("--live --postcopy --postcopy-after-precopy --persistent --undefinesource")
+    traveller.move(f"{LIVE} --postcopy --postcopy-after-precopy")
 
 
 def test_under_another_name(traveller: Traveller) -> None:
-    traveller.move("--live --persistent --undefinesource --dname other")
-    traveller.move("--live --persistent --undefinesource --dname vm1")
+    traveller.move(f"{LIVE} --dname other")
+    traveller.move(f"{LIVE} --dname vm1")
 
 
 def test_with_the_destinations_own_link(traveller: Traveller) -> None:
@@ -80,9 +80,7 @@ def test_with_the_destinations_own_link(traveller: Traveller) -> None:
     here.put(
         here.run(f"virsh dumpxml --inactive {vm.uuid}").out.replace(old, new).encode(), "/tmp/p.xml"
     )
-    traveller.move(
-        "--live --persistent --undefinesource --xml /tmp/own.xml --persistent-xml /tmp/p.xml"
-    )
+    traveller.move(f"{LIVE} --xml /tmp/own.xml --persistent-xml /tmp/p.xml")
     assert new in traveller.here.run(["virsh", "domblklist", vm.uuid]).out
 
 

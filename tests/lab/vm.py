@@ -9,6 +9,7 @@ from tests.lab import guest, machine, ring, san, wait
 
 BOOT_SECONDS = 120
 MIGRATE_SECONDS = 240
+LIVE = "--live --persistent --undefinesource"
 RING = "/usr/local/lib/kvmlun-lab/ring.py"
 
 
@@ -68,7 +69,7 @@ class Vm:
         self,
         source: machine.Machine,
         destination: machine.Machine,
-        options: str = "--live --persistent --undefinesource",
+        options: str = LIVE,
     ) -> None:
         """Raises CommandFailed with virsh's text."""
         source.run(self.migration(destination, options), timeout=MIGRATE_SECONDS)
@@ -76,7 +77,7 @@ class Vm:
     def migration(
         self,
         destination: machine.Machine,
-        options: str = "--live --persistent --undefinesource",
+        options: str = LIVE,
     ) -> str:
         """Return the command that migrates it, to be run on the source."""
         return f"virsh migrate {options} {self.uuid} qemu+ssh://{destination.name}/system"
