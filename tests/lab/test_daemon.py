@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import CommandFailed, observe, wait_for
+from tests.lab import CommandFailed, machine, observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -62,10 +62,17 @@ def test_kvmlund_killed_while_a_vm_stops(s: Stage, kvmlun, vm) -> None:
     vm.check_data(s.san)
 
 
+def pinged(host: machine.Machine) -> str:
+    return host.run("systemctl show -P WatchdogTimestampMonotonic kvmlund").out
+
+
 @pytest.mark.campaign
 def test_kvmlund_frozen(s: Stage, kvmlun, vm) -> None:
     """The hook gives up at its deadline; systemd's watchdog ends the daemon and starts another."""
     host, other = s.kvms[0], s.vm("vm2", [s.volume("vm2")])
+    # Right after a ping the watchdog waits its whole minute, longer than the hook.
+    ping = pinged(host)
+    wait_for("a ping of the watchdog", lambda: pinged(host) != ping, 60)
     with host.frozen("kvmlund") as frozen:
         with pytest.raises(CommandFailed) as refused:
             other.start(host, writing=False)
