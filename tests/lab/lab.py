@@ -161,7 +161,7 @@ class Lab:
             return False
         if known.is_being_made():
             raise errors.LabError(f"lab {self.name} is being made by process {known.creator}")
-        if not (known.ready and self.namespace.exists()):
+        if not (known.ready and self.namespace.exists() and self._kernels()):
             return False
         self._state = known
         for placed in known.hosts:
