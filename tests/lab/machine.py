@@ -12,6 +12,7 @@ log = logging.getLogger("kvmlun.lab")
 
 REACH_TIMEOUT = 120
 SETTLE_TIMEOUT = 180
+INSTALLED = "/var/lib/lab/installed"
 _NO_ROUTE = """\
 [Unit]
 DefaultDependencies=no
@@ -89,13 +90,20 @@ class Machine:
             raise remote.CommandFailed(self.name, line, rc, "", remote.decode(err))
         return out
 
-    def install(self, package: Path | str, timeout: float = 180) -> None:
+    def install(self, package: Path, timeout: float = 180) -> None:
         """Install a local .deb; what it depends on has to be in the image."""
-        path = f"/tmp/{Path(package).name}"
-        self.put(Path(package), path)
-        options = "-y --allow-downgrades --reinstall --no-install-recommends"
-        line = f"DEBIAN_FRONTEND=noninteractive apt-get install {options} {shlex.quote(path)}"
-        self.run(line, timeout)
+        path = f"/tmp/{package.name}"
+        self.put(package, path)
+        self.run(["rm", "-f", INSTALLED])
+        self.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {shlex.quote(path)}", timeout)
+        self.put(package.name.encode(), INSTALLED)
+
+    def has(self, package: Path) -> bool:
+        """Tell whether this very .deb was installed last, and still is."""
+        name = package.name.partition("-")[0]
+        status = f"dpkg-query -W -f '${{db:Status-Abbrev}}' {name}"
+        line = f'test "$(cat {INSTALLED})" = {shlex.quote(package.name)} && {status} | grep -q ^ii'
+        return self.run(line, check=False).rc == 0
 
     # Daemons
 

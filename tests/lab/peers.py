@@ -30,12 +30,15 @@ class Kvmlun:
 
     def install(self, host: machine.Machine) -> None:
         host.run(["rm", "-f", HOOK])
-        host.install(package.build())
+        if not host.has(package.build()):
+            host.install(package.build())
         host.put(self.settings.encode(), "/etc/kvmlun/kvmlun.yaml")
         host.run(["systemctl", "restart", "kvmlund"])
 
     def remove(self, host: machine.Machine) -> None:
-        host.run("apt-get purge -y kvmlun; rm -rf /etc/kvmlun", timeout=180)
+        host.run(
+            "! dpkg-query -s kvmlun || apt-get purge -y kvmlun && rm -rf /etc/kvmlun", timeout=180
+        )
 
     def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
         entries = {

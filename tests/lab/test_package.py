@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import package, wait_for
+from tests.lab import machine, package, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -47,6 +47,12 @@ def test_upgrade_while_vms_start_and_stop(s: Stage) -> None:
     host.install(package.build())
 
 
+def apt_install(host: machine.Machine) -> None:
+    """As the README says."""
+    host.put(package.build(), "/tmp/kvmlun.deb")
+    host.run("apt-get install -y --no-install-recommends /tmp/kvmlun.deb", timeout=180)
+
+
 def test_remove_leaves_running_vms_and_blocks_none(s: Stage) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm = s.vm("vm1", [volume])
@@ -63,7 +69,7 @@ def test_remove_leaves_running_vms_and_blocks_none(s: Stage) -> None:
         vm.start(host)
         vm.destroy(host)
     finally:
-        host.install(package.build())
+        apt_install(host)
     wait_for("the hook's link", lambda: host.run(f"test -x {HOOK}", check=False).rc == 0, 10)
     s.wait_clean()
     vm.check_data(s.san)
