@@ -7,31 +7,40 @@ from tests.lab import machine
 
 # Runs on the host. Standard library and sysfs only: it must not depend on what it judges.
 _PROGRAM = r"""
-import glob, json, os
+import glob, json, os, sys, time
 def read(path):
     try:
         return open(path).read().strip()
     except OSError:
         return ""
-sessions, disks = {}, {}
-for path in glob.glob("/sys/class/iscsi_session/session*"):
-    name = os.path.basename(path)
-    sessions[name] = [read(path + "/targetname"), read(path + "/state")]
-    for block in glob.glob(os.path.realpath(path + "/device") + "/target*/*/block/*"):
-        disk = os.path.basename(block)
-        holders = sorted(os.listdir(block + "/holders"))
-        parts = sorted(p for p in os.listdir(block) if p.startswith(disk))
-        disks[disk] = {"session": name, "wwid": read(block + "/device/wwid"),
-                       "holders": holders, "partitions": parts}
-links = {link: os.path.basename(os.path.realpath(link))
-         for folder in ("by-id", "by-path", "by-uuid", "by-label")
-         for link in glob.glob("/dev/disk/%s/*" % folder)}
-records = [os.path.join(folder, file) for root in ("/etc/iscsi/nodes", "/var/lib/iscsi/nodes")
-           for folder, _, files in os.walk(root) for file in files]
-state = [os.path.join(folder, file) for root in ("/run/kvmlun", "/var/lib/kvmlun/owned")
-         for folder, _, files in os.walk(root) for file in files if file != "hook.sock"]
-print(json.dumps({"sessions": sessions, "disks": disks, "records": records, "state": state,
-                  "links": {link: disk for link, disk in links.items() if disk in disks}}))
+def look():
+    sessions, disks = {}, {}
+    for path in glob.glob("/sys/class/iscsi_session/session*"):
+        name = os.path.basename(path)
+        sessions[name] = [read(path + "/targetname"), read(path + "/state")]
+        for block in glob.glob(os.path.realpath(path + "/device") + "/target*/*/block/*"):
+            disk = os.path.basename(block)
+            holders = sorted(os.listdir(block + "/holders"))
+            parts = sorted(p for p in os.listdir(block) if p.startswith(disk))
+            disks[disk] = {"session": name, "wwid": read(block + "/device/wwid"),
+                           "holders": holders, "partitions": parts}
+    links = {link: os.path.basename(os.path.realpath(link))
+             for folder in ("by-id", "by-path", "by-uuid", "by-label")
+             for link in glob.glob("/dev/disk/%s/*" % folder)}
+    records = [os.path.join(folder, file) for root in ("/etc/iscsi/nodes", "/var/lib/iscsi/nodes")
+               for folder, _, files in os.walk(root) for file in files]
+    state = [os.path.join(folder, file) for root in ("/run/kvmlun", "/var/lib/kvmlun/owned")
+             for folder, _, files in os.walk(root) for file in files if file != "hook.sock"]
+    return {"sessions": sessions, "disks": disks, "records": records, "state": state,
+            "links": {link: disk for link, disk in links.items() if disk in disks}}
+seen = look()
+deadline = time.monotonic() + float(sys.argv[1])
+while any(seen[k] for k in ("sessions", "disks", "records", "state")):
+    if time.monotonic() >= deadline:
+        break
+    time.sleep(0.1)
+    seen = look()
+print(json.dumps(seen))
 """
 
 
@@ -65,8 +74,10 @@ class HostState:
         return lines or [f"{self.host}  no session, no device, no node record"]
 
 
-def observe(host: machine.Machine) -> HostState:
-    found = json.loads(host.run(["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM]).out)
+def observe(host: machine.Machine, clean_within: float = 0) -> HostState:
+    """Look now, or once the host is clean, or after so many seconds: the host itself waits."""
+    program = ["/usr/bin/python3", "-I", "-S", "-c", _PROGRAM, f"{clean_within:g}"]
+    found = json.loads(host.run(program, timeout=clean_within + 60).out)
     return HostState(
         host=host.name,
         sessions={name: (target, state) for name, (target, state) in found["sessions"].items()},

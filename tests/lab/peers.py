@@ -33,7 +33,7 @@ class Kvmlun:
         if not host.has(package.build()):
             host.install(package.build())
         host.put(self.settings.encode(), "/etc/kvmlun/kvmlun.yaml")
-        host.run(["systemctl", "restart", "kvmlund"])
+        host.run(["systemctl", "reload-or-restart", "kvmlund"])
 
     def remove(self, host: machine.Machine) -> None:
         host.run(

@@ -36,8 +36,11 @@ class Stage:
         built = guest.build(paths.cache())
 
         def install(host: machine.Machine) -> None:
-            host.put(built.kernel, guest.KERNEL)
-            host.put(built.initrd, guest.INITRD)
+            # A digest of what is in them names their folder.
+            if host.run(f"cat {guest.BUILD}", check=False).out != built.kernel.parent.name:
+                host.put(built.kernel, guest.KERNEL)
+                host.put(built.initrd, guest.INITRD)
+                host.put(built.kernel.parent.name.encode(), guest.BUILD)
             host.put(b"d /run/lab 0777\nd /var/log/lab 0777\n", "/etc/tmpfiles.d/lab.conf")
             host.run("systemd-tmpfiles --create /etc/tmpfiles.d/lab.conf")
             if host in bare:
@@ -92,8 +95,10 @@ class Stage:
     def wait_clean(self, *hosts: machine.Machine) -> None:
         """Wait until nothing of iSCSI is left on `hosts` (all by default)."""
         for host in hosts or self.kvms:
-            what = f"{host.name} without session, device, node record or state"
-            wait.wait_for(what, lambda host=host: observe.observe(host).is_clean, CLEAN_SECONDS)
+            state = observe.observe(host, clean_within=CLEAN_SECONDS)
+            if not state.is_clean:
+                left = "; ".join([*state.rows(), *state.state])
+                raise wait.TimedOut(f"{host.name} after {CLEAN_SECONDS} s: {left}")
 
     def clear(self) -> None:
         """Remove what a test left, whatever it did, so that the next one starts from nothing."""
