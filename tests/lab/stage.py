@@ -4,9 +4,11 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.lab import guest, lab, machine, observe, paths, peers, san, vm, wait
+
+T = TypeVar("T")
 
 log = logging.getLogger("kvmlun.lab")
 
@@ -90,7 +92,7 @@ class Stage:
         return made
 
     def states(self) -> list[observe.HostState]:
-        return [observe.observe(host) for host in self.kvms]
+        return self._on_each(observe.observe, self.kvms)
 
     def wait_clean(self, *hosts: machine.Machine) -> None:
         """Wait until nothing of iSCSI is left on `hosts` (all by default)."""
@@ -111,9 +113,9 @@ class Stage:
         self.san.clear(self.base)
 
     @staticmethod
-    def _on_each(call: Callable[[machine.Machine], None], hosts: Sequence[machine.Machine]) -> None:
+    def _on_each(call: Callable[[machine.Machine], T], hosts: Sequence[machine.Machine]) -> list[T]:
         with futures.ThreadPoolExecutor() as side_by_side:
-            list(side_by_side.map(call, hosts))
+            return list(side_by_side.map(call, hosts))
 
 
 _CLEAR = """
