@@ -33,13 +33,16 @@ def look():
              for folder, _, files in os.walk(root) for file in files if file != "hook.sock"]
     return {"sessions": sessions, "disks": disks, "records": records, "state": state,
             "links": {link: disk for link, disk in links.items() if disk in disks}}
-seen = look()
 deadline = time.monotonic() + float(sys.argv[1])
-while any(seen[k] for k in ("sessions", "disks", "records", "state")):
-    if time.monotonic() >= deadline:
+while True:
+    try:
+        seen = look()
+    except FileNotFoundError:
+        continue  # what went away in the middle of a look
+    clean = not any(seen[kind] for kind in ("sessions", "disks", "records", "state"))
+    if clean or time.monotonic() >= deadline:
         break
     time.sleep(0.1)
-    seen = look()
 print(json.dumps(seen))
 """
 
