@@ -16,7 +16,6 @@ SOURCES = Path(__file__).parent / "guest"
 # Where the hosts have what build() returns, and what a guest leaves there.
 KERNEL = "/var/lib/kvmlun-lab/vmlinuz"
 INITRD = "/var/lib/kvmlun-lab/initrd.img"
-BUILD = "/var/lib/kvmlun-lab/build"
 CONSOLE = "/var/log/lab/{name}.console"
 COMMANDS = "/run/lab/{name}.cmd"
 

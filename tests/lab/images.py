@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.lab import commands, errors, paths, processes, state, suites
+from tests.lab import commands, errors, guest, paths, processes, state, suites
 
 log = logging.getLogger("kvmlun.lab")
 
@@ -58,7 +58,8 @@ def ssh_key() -> Path:
 def fingerprint(suite: suites.Suite) -> str:
     digest = hashlib.sha256()
     uml = commands.run(["dpkg-query", "-W", "-f", "${Version}", "user-mode-linux"])
-    recipe = [uml, suite.packages, suite.sources, suite.preferences, suites.MASKED]
+    guests = guest.build(paths.cache()).kernel.parent.name  # a digest of what is in it
+    recipe = [uml, guests, suite.packages, suite.sources, suite.preferences, suites.MASKED]
     digest.update(json.dumps(recipe).encode())
     for path in (Path(__file__), ssh_key(), *sorted(paths.OVERLAY.rglob("*"))):
         if path.is_file():
@@ -132,6 +133,7 @@ def customize(root: Path) -> None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     install_key(root / "root/.ssh")
     install_modules(root)
+    install_guest(root)
     for folder in ("etc", "var"):
         # Newer than /usr: nothing is to be brought up to date at the first boot.
         (root / folder / ".updated").touch()
@@ -163,6 +165,13 @@ def install_modules(root: Path) -> None:
     (version,) = MODULES.iterdir()
     shutil.copytree(version, root / "usr/lib/modules" / version.name, symlinks=True)
     commands.run(["depmod", "-b", str(root), version.name])
+
+
+def install_guest(root: Path) -> None:
+    built = guest.build(paths.cache())
+    for file, path in ((built.kernel, guest.KERNEL), (built.initrd, guest.INITRD)):
+        (root / path[1:]).parent.mkdir(exist_ok=True)
+        shutil.copy(file, root / path[1:])
 
 
 def clean_up_abandoned() -> None:

@@ -1,4 +1,4 @@
-"""A lab made ready for VMs: guests' files, the storage's peer, clean hosts between tests."""
+"""A lab made ready for VMs: the storage's peer, and clean hosts between tests."""
 
 import logging
 import uuid
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
-from tests.lab import guest, lab, machine, observe, paths, peers, san, vm, wait
+from tests.lab import lab, machine, observe, peers, san, vm, wait
 
 T = TypeVar("T")
 
@@ -35,16 +35,8 @@ class Stage:
 
     def install(self, *hosts: machine.Machine, bare: Sequence[machine.Machine] = ()) -> None:
         """Make `hosts` (all by default) ready for VMs; those in `bare` without the peer."""
-        built = guest.build(paths.cache())
 
         def install(host: machine.Machine) -> None:
-            # A digest of what is in them names their folder.
-            if host.run(f"cat {guest.BUILD}", check=False).out != built.kernel.parent.name:
-                host.put(built.kernel, guest.KERNEL)
-                host.put(built.initrd, guest.INITRD)
-                host.put(built.kernel.parent.name.encode(), guest.BUILD)
-            host.put(b"d /run/lab 0777\nd /var/log/lab 0777\n", "/etc/tmpfiles.d/lab.conf")
-            host.run("systemd-tmpfiles --create /etc/tmpfiles.d/lab.conf")
             if host in bare:
                 self.peer.remove(host)
             else:

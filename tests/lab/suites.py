@@ -18,8 +18,6 @@ KVM = (
     " python3-pyudev python3-yaml qemu-system-x86 qemu-utils sg3-utils sg3-utils-udev"
 ).split()
 SAN = ("python3-rtslib-fb", "targetcli-fb", "tgt")
-# Not for the host, which runs on the user-mode kernel: to boot guests with.
-GUEST = ("linux-image-cloud-amd64",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Suite:
 
     name: str
     backports: str = ""
-    packages: tuple[str, ...] = (*BASE, *KVM, *SAN, *GUEST)
+    packages: tuple[str, ...] = (*BASE, *KVM, *SAN)
 
     @property
     def preferences(self) -> str:
