@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import statefile
 from .lun import LunAddress, Wwid
@@ -72,9 +73,7 @@ class Leases:
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._leases: dict[str, Lease] = {}
-        for _, value in statefile.read_all(folder):
-            value["needs"] = tuple(Need(**need) for need in value["needs"])
-            lease = Lease(**value)
+        for lease in statefile.load(folder, _lease):
             if lease.role == START and lease.settled is None:
                 # Its hook ended, or was refused when its daemon died: libvirt's list decides.
                 lease = replace(lease, settled=boottime())
@@ -121,3 +120,8 @@ class Leases:
     def _put(self, lease: Lease) -> None:
         statefile.write(self._folder / f"{lease.uuid}.json", asdict(lease))
         self._leases[lease.uuid] = lease
+
+
+def _lease(value: dict[str, Any]) -> Lease:
+    needs = tuple(Need(**statefile.fields(Need, need)) for need in value["needs"])
+    return Lease(**{**statefile.fields(Lease, value), "needs": needs})

@@ -55,8 +55,7 @@ class Ledger:
         self._folder = folder
         self._boot = boot or boot_id()
         self._entries: dict[tuple[str, Portal], Entry] = {}
-        for _, value in statefile.read_all(folder):
-            entry = Entry(**value)
+        for entry in statefile.load(folder, lambda v: Entry(**statefile.fields(Entry, v))):
             self._entries[entry.key] = entry
 
     @property

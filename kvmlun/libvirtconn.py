@@ -70,6 +70,11 @@ class Listing:
     began: float
     guests: tuple[Guest, ...]
 
+    @property
+    def shown(self) -> frozenset[str]:
+        """The UUIDs of the domains whose live XML libvirt gave."""
+        return frozenset(guest.uuid for guest in self.guests if guest.live)
+
 
 class Libvirt:
     """A connection that is opened when it is needed and opened again when it broke.

@@ -294,7 +294,9 @@ class Manager:
         return bool(self._ledger.entries or self._markers.all or self._leases.all)
 
     async def _list_domains(self) -> bool:
-        arriving = frozenset(lease.uuid for lease in self._leases.all)
+        # At the source of a migration a domain is in the same state, and has been shown before.
+        shown = self.listing.shown if self.listing else frozenset()
+        arriving = frozenset(lease.uuid for lease in self._leases.all) - shown
         try:
             self.listing = self._without_released(await self.libvirt.listing(arriving))
         except errors.Storage as error:

@@ -33,16 +33,22 @@ STALE_SECONDS = 3
 LOCK_POLL_SECONDS = 0.01
 
 
-@functools.cache
 def root(program: Path = PROGRAM) -> Path:
     """Return the folder of the database that this host's iscsiadm was built for.
 
     Raises errors.Storage if it was built for none that is known.
     """
     try:
-        built = program.read_bytes()
+        made = program.stat()
+        return _root(program, made.st_ino, made.st_mtime_ns)
     except OSError as error:
         raise errors.Storage(f"{program}: {error.strerror}; install open-iscsi") from error
+
+
+# An upgrade of open-iscsi may move the database while kvmlund runs.
+@functools.lru_cache(1)
+def _root(program: Path, _inode: int, _mtime: int) -> Path:
+    built = program.read_bytes()
     for folder in ROOTS:
         if os.fsencode(folder / "nodes") + b"\0" in built:
             return folder

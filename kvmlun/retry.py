@@ -37,10 +37,10 @@ class Retry:
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._next: dict[str, tuple[float, float]] = {}  # when to try again, and the pause before
-        self._waiting = {
-            value["uuid"]: Unstarted(value["uuid"], value["name"], tuple(value["portals"]))
-            for _, value in statefile.read_all(folder)
-        }
+        waiting = statefile.load(
+            folder, lambda v: Unstarted(v["uuid"], v["name"], tuple(v["portals"]))
+        )
+        self._waiting = {domain.uuid: domain for domain in waiting}
 
     @property
     def waiting(self) -> tuple[Unstarted, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import errors
 
 log = logging.getLogger("kvmlun.statefile")
+T = TypeVar("T")
 
 
 def write(path: Path, value: object, sync: bool = True) -> None:
@@ -63,3 +65,23 @@ def read_all(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             log.error("state file %s is ignored: %s", path, error)
             continue
         yield path, value
+
+
+def load(folder: Path, make: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """Yield what `make` makes of every state file; what lacks something is logged and left.
+
+    Another version of kvmlun may have written them, and the daemon is to start all the same.
+    """
+    for path, value in read_all(folder):
+        try:
+            made = make(value)
+        except (KeyError, TypeError, ValueError) as error:
+            log.error("state file %s is ignored: %r", path, error)
+            continue
+        yield made
+
+
+def fields(kind: type, value: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of `value` that the dataclass `kind` has a field for."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: member for name, member in value.items() if name in names}

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from tests.lab import machine
 
@@ -89,3 +90,13 @@ def observe(host: machine.Machine, clean_within: float = 0) -> HostState:
         records=tuple(found["records"]),
         state=tuple(found["state"]),
     )
+
+
+def status(host: machine.Machine) -> dict[str, Any]:
+    """Return what kvmlun itself says."""
+    return json.loads(host.run("kvmlun status --json").out)
+
+
+def users(host: machine.Machine, wwid: str) -> list[str]:
+    """Return whom kvmlun names as the users of a LUN."""
+    return next((lun["domains"] for lun in status(host)["luns"] if lun["wwid"] == wwid), [])

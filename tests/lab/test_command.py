@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.lab import wait_for
+from tests.lab import observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -23,8 +23,8 @@ def test_status_shows_a_running_vms_lun(s: Stage) -> None:
     vm.start(host, writing=False)
 
     def lun():
-        status = json.loads(host.run("kvmlun status --json").out)
-        return next((one for one in status["luns"] if one["state"] == "in-use"), None)
+        luns = observe.status(host)["luns"]
+        return next((one for one in luns if one["state"] == "in-use"), None)
 
     shown = wait_for("vm1's LUN in use", lun, 20)
     assert shown["wwid"] == volume.wwid and shown["volume"] == "vm1-0"
@@ -35,7 +35,7 @@ def test_status_shows_a_running_vms_lun(s: Stage) -> None:
         assert text in table
     vm.destroy(host)
     s.wait_clean()
-    (idle,) = json.loads(host.run("kvmlun status --json").out)["luns"]
+    (idle,) = observe.status(host)["luns"]
     assert idle["state"] == "absent" and idle["sessions"] == []
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.lab import guest, machine, san, wait_for
+from tests.lab import guest, machine, observe, san, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -26,11 +26,6 @@ def volume(s: Stage) -> san.Volume:
     return made
 
 
-def holders(host: machine.Machine, volume: san.Volume) -> list[str]:
-    luns = json.loads(host.run("kvmlun status --json").out)["luns"]
-    return next((lun["domains"] for lun in luns if lun["wwid"] == volume.wwid), [])
-
-
 def only(s: Stage, volume: san.Volume) -> bool:
     state = s.states()[0]
     return state.targets == [volume.iqn] and volume.by_id in state.links
@@ -40,7 +35,7 @@ def test_connect_and_disconnect(s: Stage, volume: san.Volume) -> None:
     host = s.kvms[0]
     assert host.run("kvmlun connect data-0").out == f"{volume.by_id}\n"
     assert only(s, volume)
-    wait_for("status", lambda: holders(host, volume) == ["connected by operator"], 20)
+    wait_for("status", lambda: observe.users(host, volume.wwid) == ["connected by operator"], 20)
     # Time enough to be logged out, if nothing held it: another one comes and goes.
     other = s.volume("other")
     s.peer.know(host, "other", [other])
@@ -94,7 +89,7 @@ def test_attach_and_detach_on_a_connected_lun(s: Stage, volume: san.Volume) -> N
     disk = guest.disk_xml(guest.Disk(link, "vdb"))
     host.run(["virsh", "attach-device", vm.uuid, "/dev/stdin", "--live"], input=disk)
     host.run("kvmlun disconnect data-0")
-    wait_for("the LUN held by vm1 only", lambda: holders(host, volume) == ["vm1"], 30)
+    wait_for("the LUN held by vm1 only", lambda: observe.users(host, volume.wwid) == ["vm1"], 30)
     written = f"virsh metadata {vm.uuid} https://kvmlun.github.io/ns/domain/1 --live"
     wait_for("its metadata", lambda: volume.wwid in host.run(written, check=False).out, 30)
     host.run(["virsh", "detach-disk", vm.uuid, "vdb", "--live"])

@@ -3,7 +3,6 @@
 The rows share one VM, which each of them leaves running.
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ from tests.lab.stage import Stage
 from tests.lab.vm import Vm
 
 pytestmark = pytest.mark.one_host
-
-STATUS = "kvmlun status --json"
 
 
 @pytest.fixture
@@ -64,7 +61,7 @@ def kill(host: machine.Machine, unit: str) -> None:
 
 
 def state_of_lun(host: machine.Machine) -> str:
-    (lun,) = json.loads(host.run(STATUS).out)["luns"]
+    (lun,) = observe.status(host)["luns"]
     return str(lun["state"])
 
 

@@ -1,10 +1,8 @@
 """Block jobs: the LUN below an overlay is held, a mirrored one too, and the old one goes."""
 
-import json
-
 import pytest
 
-from tests.lab import machine, wait_for
+from tests.lab import machine, observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -85,11 +83,7 @@ def test_blockcopy_moves_a_vm_to_another_lun(s: Stage, host) -> None:
     host.run(["virsh", "blockjob", vm.uuid, "vda", "--pivot"])
     wait_for("the old LUN to go", lambda: s.states()[0].targets == [new.iqn], 60)
     vm.wait_writes(host)
-    (shown,) = [
-        lun
-        for lun in json.loads(host.run("kvmlun status --json").out)["luns"]
-        if lun["state"] == "in-use"
-    ]
+    (shown,) = [lun for lun in observe.status(host)["luns"] if lun["state"] == "in-use"]
     assert (shown["wwid"], shown["domains"]) == (new.wwid, ["vm1"])
     vm.destroy(host)
     s.wait_clean()

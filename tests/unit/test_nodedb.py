@@ -123,6 +123,10 @@ def test_the_database_is_the_one_that_iscsiadm_was_built_for(tmp_path):
     program = tmp_path / "iscsiadm"
     program.write_bytes(b"\x7fELF\0/etc/iscsi\0/var/lib/iscsi/nodes\0")
     assert str(nodedb.root(program)) == "/var/lib/iscsi"
+    upgraded = tmp_path / "new"
+    upgraded.write_bytes(b"/etc/iscsi/nodes\0")
+    upgraded.rename(program)
+    assert str(nodedb.root(program)) == "/etc/iscsi"
     other = tmp_path / "other"
     other.write_bytes(b"/srv/nodes")
     with pytest.raises(errors.Storage, match="does not know"):

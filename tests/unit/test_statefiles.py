@@ -1,6 +1,7 @@
 """Ledger, leases and marks: what survives a crash, and what a full disk prevents."""
 
 import errno
+import json
 
 import pytest
 
@@ -80,6 +81,28 @@ def test_a_lease_survives_the_daemon_and_is_settled_then(tmp_path):
     Leases(tmp_path).take(UUID, "vm1", [NEED], began=5.0)
     (lease,) = Leases(tmp_path).all
     assert lease.needs == (NEED,) and lease.began == 5.0 and lease.settled is not None
+
+
+def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known(tmp_path):
+    Leases(tmp_path / "leases").take(UUID, "vm1", [NEED], began=5.0)
+    Ledger(tmp_path / "owned", "boot").intend(TARGET, PORTAL, record=True)
+    for path in tmp_path.glob("*/*"):
+        value = json.loads(path.read_text())
+        for each in (value, *value.get("needs", ())):
+            each["invented"] = "later"
+        path.write_text(json.dumps(value))
+    (lease,) = Leases(tmp_path / "leases").all
+    assert lease.needs == (NEED,)
+    assert Ledger(tmp_path / "owned", "boot").owns(worlds.session(4))
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"needs": 5}', '{"needs": [{}]}'])
+def test_a_state_file_that_lacks_something_is_left_and_said(tmp_path, caplog, content):
+    Leases(tmp_path).take(UUID, "vm1", [NEED], began=5.0)
+    (tmp_path / "other.json").write_text(content)
+    assert [lease.uuid for lease in Leases(tmp_path).all] == [UUID]
+    assert Ledger(tmp_path, "boot").entries == ()
+    assert "other.json is ignored" in caplog.text and (tmp_path / "other.json").exists()
 
 
 def test_a_release_older_than_the_lease_is_ignored(tmp_path):
