@@ -29,6 +29,8 @@ LOCK = Path("/run/lock/iscsi/lock")
 LOCK_SECONDS = 10
 # A lock is held for milliseconds; one of this age whose holder is gone stays for ever.
 STALE_SECONDS = 3
+# The times of a file and of a process are those of the last tick: 10 ms each at CONFIG_HZ=100.
+TICKS_SECONDS = 0.1
 # iscsiadm polls at this interval too (usr/idbm.c, idbm_lock): the protocol has no event.
 LOCK_POLL_SECONDS = 0.01
 
@@ -185,7 +187,7 @@ def _is_stale(held: Path, proc: Path = Path("/proc")) -> bool:
         return False
     if time.time() - made < STALE_SECONDS:
         return False
-    return not any(began <= made for began in started("iscsiadm", proc))
+    return not any(began <= made + TICKS_SECONDS for began in started("iscsiadm", proc))
 
 
 def started(command: str, proc: Path = Path("/proc")) -> Iterator[float]:

@@ -119,6 +119,17 @@ def test_a_lock_stays_while_an_iscsiadm_that_may_have_made_it_lives(
             holder.kill()
 
 
+def test_a_lock_stays_whose_holder_seems_a_tick_younger(write, lock, monkeypatch):
+    lock.parent.mkdir()
+    lock.touch()
+    began = lock.stat().st_ctime + 0.015
+    monkeypatch.setattr(nodedb, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(nodedb, "started", lambda *_: [began])
+    with pytest.raises(errors.Timeout):
+        write()
+    assert lock.exists()
+
+
 def test_the_database_is_the_one_that_iscsiadm_was_built_for(tmp_path):
     program = tmp_path / "iscsiadm"
     program.write_bytes(b"\x7fELF\0/etc/iscsi\0/var/lib/iscsi/nodes\0")
