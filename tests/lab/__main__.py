@@ -36,7 +36,8 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     )
     verbs.add_parser("demo", help="show kvmlun's main job, step by step")
     verbs.add_parser("test", help="all rows, on one lab")
-    verbs.add_parser("campaign", help="all rows, longer, for kvmlun and for the naive hook")
+    long = verbs.add_parser("campaign", help="all rows, longer, for kvmlun and for the naive hook")
+    long.add_argument("--since", default="", metavar="COMMIT", help="count what passed since then")
     verbs.add_parser("status", help="say what is up")
     ssh = verbs.add_parser("ssh", help="a shell or a command on a host")
     ssh.add_argument("host")
@@ -64,7 +65,7 @@ def act(args: argparse.Namespace) -> int:
         case "test":
             return rows.main(args.lab)
         case "campaign":
-            return campaign.main(args.lab)
+            return campaign.main(args.lab, args.since)
         case "up":
             lab.Lab(args.lab, args.hosts).up()
         case "down":

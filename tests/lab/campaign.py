@@ -4,49 +4,68 @@ A campaign that was interrupted goes on where it was: each finished row is kept
 by commit, and a row that has a result is not run again.
 """
 
-import collections
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.lab import lab, paths, peers, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT = ROOT / "docs/campaign.md"
+Result = dict[str, Any]
 ROUND_TRIPS = {"kvmlun": 20, "naive": 5}
 
 
-def main(name: str) -> int:
-    """Run what is missing, print and write the report; return 1 where kvmlun failed a row."""
+def main(name: str, since: str = "") -> int:
+    """Run what is missing, print and write the report; return 1 where kvmlun failed a row.
+
+    What passed at a commit from `since` on counts as well, and is shown with that commit.
+    """
     commit = _git("describe", "--always", "--dirty")
     folder = paths.cache() / "campaign" / commit
     folder.mkdir(parents=True, exist_ok=True)
+    if since:
+        commits = _git("rev-list", "--abbrev-commit", f"{since}^..HEAD").split()
+        for peer in peers.PEERS:
+            _take_over(peer, [other for other in commits if other != commit], folder)
     with lab.Lab(name):
         for peer in peers.PEERS:
             options = ["--long", "--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
             rows.run(name, options, {"KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS[peer])})
-    found = {peer: _rows(folder / f"{peer}.jsonl") for peer in peers.PEERS}
+    found = {peer: _results(folder / f"{peer}.jsonl") for peer in peers.PEERS}
     text = report(found, commit)
     print(text)
     REPORT.write_text(text)
-    return int(any("failed" in outcomes for outcomes in found["kvmlun"].values()))
+    return int(any(result["outcome"] == "failed" for result in found["kvmlun"]))
 
 
-def _rows(results: Path) -> dict[str, list[str]]:
-    rows: dict[str, list[str]] = collections.defaultdict(list)
-    for line in results.read_text().splitlines() if results.exists() else ():
-        result = json.loads(line)
-        rows[result["row"]].append(result["outcome"])
-    return rows
+def _take_over(peer: str, commits: Sequence[str], folder: Path) -> None:
+    """Copy the newest result of each row that has none here; what kvmlun failed is run again."""
+    results = _results(folder / f"{peer}.jsonl")
+    known = {result["row"] for result in results}
+    for commit in commits:
+        older = _results(folder.parent / commit / f"{peer}.jsonl")
+        good = [r for r in older if r["outcome"] != "failed" or peer != "kvmlun"]
+        results += [{"commit": commit, **r} for r in good if r["row"] not in known]
+        known |= {result["row"] for result in older}
+    lines = "".join(json.dumps(result) + "\n" for result in results)
+    (folder / f"{peer}.jsonl").write_text(lines)
 
 
-def report(rows: dict[str, dict[str, list[str]]], commit: str) -> str:
+def _results(file: Path) -> list[Result]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def report(results: dict[str, list[Result]], commit: str) -> str:
     """Return the report; a row that only kvmlun passes shows what it adds."""
     lines = [
         "# Campaign",
         "",
         "Made by `python3 -m tests.lab campaign`; do not edit.",
-        f"Commit {commit}. `migrate: there_and_back` moves the guest {ROUND_TRIPS['kvmlun']} times "
+        f"Commit {commit}, except where a row names another. "
+        f"`migrate: there_and_back` moves the guest {ROUND_TRIPS['kvmlun']} times "
         f"there and back, with the naive hook {ROUND_TRIPS['naive']} times. No row draws random "
         "numbers.",
         "The naive hook logs in at prepare and logs out at release (`tests/lab/naive-hook`). Where "
@@ -56,15 +75,19 @@ def report(rows: dict[str, dict[str, list[str]]], commit: str) -> str:
         "| row | kvmlun | naive hook |",
         "|---|---|---|",
     ]
-    for row in sorted(set(rows["kvmlun"]) | set(rows["naive"])):
-        lines.append(f"| {row} | {_cell(rows['kvmlun'][row])} | {_cell(rows['naive'][row])} |")
+    for row in sorted({result["row"] for found in results.values() for result in found}):
+        cells = [_cell([r for r in results[peer] if r["row"] == row]) for peer in peers.PEERS]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(outcomes: list[str]) -> str:
-    counts = collections.Counter(outcomes)
-    ran = counts["passed"] + counts["failed"]
-    return f"{'FAILS' if counts['failed'] else 'passes'} ({ran})" if ran else "-"
+def _cell(results: Sequence[Result]) -> str:
+    ran = [result for result in results if result["outcome"] in ("passed", "failed")]
+    if not ran:
+        return "-"
+    word = "FAILS" if any(result["outcome"] == "failed" for result in ran) else "passes"
+    commits = sorted({result["commit"] for result in ran if "commit" in result})
+    return f"{word} ({', '.join([str(len(ran)), *commits])})"
 
 
 def _git(*args: str) -> str:

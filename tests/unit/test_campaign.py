@@ -1,0 +1,44 @@
+"""The campaign's report: which results count, and what a row shows."""
+
+import json
+
+from tests.lab import campaign
+
+
+def put(folder, commit, peer, **rows):
+    lines = [json.dumps({"row": row, "outcome": outcome}) for row, outcome in rows.items()]
+    (folder / commit).mkdir(exist_ok=True)
+    (folder / commit / f"{peer}.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def taken(folder, peer):
+    campaign._take_over(peer, ["newer", "older"], folder / "now")
+    return {
+        r["row"]: (r["outcome"], r.get("commit"))
+        for r in campaign._results(folder / "now" / f"{peer}.jsonl")
+    }
+
+
+def test_the_newest_result_counts_unless_kvmlun_failed(tmp_path):
+    for peer in ("kvmlun", "naive"):
+        put(tmp_path, "older", peer, a="passed", b="passed", c="passed", d="passed")
+        put(tmp_path, "newer", peer, a="passed", b="failed", e="skipped")
+        put(tmp_path, "now", peer, d="failed")
+    assert taken(tmp_path, "kvmlun") == {
+        "a": ("passed", "newer"), "c": ("passed", "older"), "d": ("failed", None),
+        "e": ("skipped", "newer"),
+    }  # fmt: skip
+    assert taken(tmp_path, "naive")["b"] == ("failed", "newer")
+
+
+def test_a_row_shows_who_passes_how_often_and_since_when():
+    results = {
+        "kvmlun": [{"row": "x: a", "outcome": "passed"}, {"row": "x: b", "outcome": "failed"}],
+        "naive": [
+            {"row": "x: a", "outcome": "failed", "commit": "older"},
+            {"row": "x: b", "outcome": "skipped"},
+        ],
+    }
+    text = campaign.report(results, "now")
+    assert "| x: a | passes (1) | FAILS (1, older) |\n| x: b | FAILS (1) | - |\n" in text
+    assert "Commit now" in text
