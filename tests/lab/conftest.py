@@ -101,6 +101,11 @@ def s(installed: stage.Stage, failed: Callable[[], bool]) -> Iterator[stage.Stag
     installed.clear()
 
 
+@pytest.fixture
+def round_trips() -> int:
+    return int(os.environ.get("KVMLUN_ROUND_TRIPS", "5"))
+
+
 @pytest.fixture(scope="module")
 def shared_resident(installed: stage.Stage) -> Iterator[shared_vm.Resident]:
     resident = shared_vm.Resident(installed)

@@ -46,6 +46,11 @@ def s(newer: Stage, failed: Callable[[], bool]) -> Iterator[Stage]:
     newer.clear()
 
 
+@pytest.fixture
+def round_trips() -> int:
+    return 3
+
+
 def test_from_12_to_13(s: Stage, installed: Stage) -> None:
     mixed = Stage(s.lab, s.peer)
     mixed.kvms = [installed.kvms[0], s.kvms[0]]

@@ -1,21 +1,17 @@
 """Live migration between two hosts, the guest writing throughout."""
 
-import os
-
 import pytest
 
 from tests.lab import CommandFailed
 from tests.lab.stage import Stage
 
-ROUND_TRIPS = int(os.environ.get("KVMLUN_ROUND_TRIPS", "5"))
 
-
-def test_there_and_back(s: Stage) -> None:
+def test_there_and_back(s: Stage, round_trips: int) -> None:
     """Host 2 was told nothing: what it needs comes with the domain."""
     one, two = s.kvms[:2]
     vm = s.vm("vm1", [s.volume("vm1")])
     vm.start(one)
-    for _ in range(ROUND_TRIPS):
+    for _ in range(round_trips):
         for source, destination in ((one, two), (two, one)):
             vm.migrate(source, destination)
             vm.wait_writes(destination)
