@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import errors, yamlfile
+from . import errors, schema, yamlfile
 from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
 from .yamlfile import Node
 
@@ -17,8 +15,6 @@ FOLDER = Path("/etc/kvmlun")
 # The hook cannot read YAML and must not wait for a daemon that may never have run.
 WWIDS = Path("/var/lib/kvmlun/wwids")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_VOLUME_KEYS = frozenset({"wwid", "target", "lun", "portals"})
 T = TypeVar("T")
 
 
@@ -93,60 +89,63 @@ class Config:
 def load(folder: Path = FOLDER) -> Config:
     """Read kvmlun.yaml and volumes.d/*.yaml; a file that is missing counts as empty.
 
-    Raises errors.Config, whose text names file, line and key.
+    Raises errors.Config, whose text names file, line and key, for the first problem.
     """
+    config, problems = read(folder)
+    if problems:
+        raise problems[0]
+    return config
+
+
+def read(folder: Path = FOLDER) -> tuple[Config, list[errors.Config]]:
+    """Return what is good of the configuration, and every problem with the rest."""
     main = folder / "kvmlun.yaml"
     files = [main] if main.exists() else []
     files += sorted((folder / "volumes.d").glob("*.yaml"))
     settings = Settings()
     volumes: dict[str, Lun] = {}
+    problems: list[errors.Config] = []
     for file in files:
-        known = frozenset({"settings", "volumes"}) if file == main else frozenset({"volumes"})
-        members = yamlfile.load(file).mapping(known)
-        if "settings" in members:
-            settings = _settings(members["settings"])
-        if "volumes" in members:
-            for name, node in members["volumes"].mapping().items():
+        try:
+            root = yamlfile.load(file)
+            if wrong := schema.problems(root):
+                problems += wrong
+                continue
+            if given := root.members().get("settings"):
+                settings = _settings(given, file == main)
+        except errors.Config as problem:
+            problems.append(problem)
+            continue
+        for name, node in root.members("volumes").items():
+            try:
                 volumes[name] = _volume(name, node, volumes)
-    return Config(settings, volumes)
+            except errors.Config as problem:
+                problems.append(problem)
+    return Config(settings, volumes), problems
 
 
-def _settings(node: Node) -> Settings:
-    fields = {field.name: field for field in dataclasses.fields(Settings)}
-    values: dict[str, Any] = {
-        name: member.flag() if fields[name].default is False else member.seconds()
-        for name, member in node.mapping(frozenset(fields)).items()
-    }
-    settings = Settings(**values)
+def _settings(node: Node, in_main: bool) -> Settings:
+    if not in_main:
+        raise node.error("belong into kvmlun.yaml; a file in volumes.d may have volumes only")
+    settings = Settings(**node.plain() or {})  # type: ignore[arg-type]
     if settings.login * settings.login_attempts >= settings.prepare:
         raise node.error("login times login_attempts must stay below prepare")
     return settings
 
 
 def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
-    if not _NAME.fullmatch(name):
-        raise node.error("a volume's name has letters, digits, '_', '.' and '-', at most 63")
     if name in others:
         raise node.error("is defined twice")
-    members = node.mapping(_VOLUME_KEYS)
-    for key in sorted(_VOLUME_KEYS - {"lun"}):
-        if key not in members:
-            raise node.error(f"{key} is missing")
+    members = node.members()
     number = members.get("lun")
     lun = Lun(
-        wwid=_parsed(members["wwid"], lambda n: Wwid.parse(n.text())),
+        wwid=_parsed(members["wwid"], Wwid.parse),
         address=LunAddress(
-            _parsed(members["target"], lambda n: parse_target(n.text())),
-            _parsed(number, lambda n: parse_lun(n.value)) if number else 0,
+            _parsed(members["target"], parse_target), _parsed(number, parse_lun) if number else 0
         ),
-        portals=tuple(
-            _parsed(portal, lambda n: Portal.parse(n.text()))
-            for portal in members["portals"].items()
-        ),
+        portals=tuple(_parsed(each, Portal.parse) for each in members["portals"].items()),
         volume=name,
     )
-    if not lun.portals:
-        raise members["portals"].error("needs at least one portal")
     for other in others.values():
         if other.wwid == lun.wwid:
             raise members["wwid"].error(f"is that of volume {other.volume} already")
@@ -157,9 +156,9 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
     return lun
 
 
-def _parsed(node: Node, parse: Callable[[Node], T]) -> T:
+def _parsed(node: Node, parse: Callable[[Any], T]) -> T:
     try:
-        return parse(node)
+        return parse(node.value)
     except errors.Invalid as error:
         raise node.error(str(error)) from error
 

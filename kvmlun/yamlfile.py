@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,39 +26,28 @@ class Node:
             f"{where}: {self.key}: {problem}" if self.key else f"{where}: {problem}"
         )
 
-    def mapping(self, allowed: frozenset[str] | None = None) -> dict[str, Node]:
-        """Return a mapping's members (an empty value counts as none); refuse keys not `allowed`."""
-        value = {} if self.value is None else self.value
-        if not isinstance(value, dict):
-            raise self.error("must be a mapping of keys to values")
-        for key, node in value.items():
-            if allowed is not None and key not in allowed:
-                raise node.error(f"unknown key; known are {', '.join(sorted(allowed))}")
-        return value
+    def plain(self) -> object:
+        """Return the value without the places."""
+        if isinstance(self.value, dict):
+            return {key: member.plain() for key, member in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.plain() for item in self.value]
+        return self.value
+
+    def at(self, path: Iterable[str | int]) -> Node:
+        """Return what is inside at these keys and indices; raises LookupError."""
+        node = self
+        for step in path:
+            node = node.value[step]  # type: ignore[index]
+        return node
+
+    def members(self, key: str = "") -> dict[str, Node]:
+        """Return the members of a mapping, or of the one at `key`; what is empty has none."""
+        node = self.members().get(key) if key else self
+        return node.value if node and isinstance(node.value, dict) else {}
 
     def items(self) -> list[Node]:
-        if not isinstance(self.value, list):
-            raise self.error("must be a list, like [10.0.0.1]")
-        return self.value
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self.error("must be text")
-        return self.value
-
-    def flag(self) -> bool:
-        if not isinstance(self.value, bool):
-            raise self.error("must be true or false")
-        return self.value
-
-    def seconds(self) -> float:
-        if (
-            isinstance(self.value, bool)
-            or not isinstance(self.value, int | float)
-            or self.value < 0
-        ):
-            raise self.error("must be a number of seconds")
-        return float(self.value)
+        return self.value if isinstance(self.value, list) else []
 
 
 def load(file: Path) -> Node:

@@ -1,8 +1,13 @@
 """The configuration: what it may say, and that an error names file, line and key."""
 
+import dataclasses
+import re
+from pathlib import Path
+
+import jsonschema
 import pytest
 
-from kvmlun import config, errors
+from kvmlun import config, errors, schema
 from kvmlun.lun import LunAddress, Portal
 
 from .worlds import OTHER_WWID, TARGET, WWID
@@ -78,8 +83,42 @@ def test_an_error_names_file_line_and_key(tmp_path, text, place):
 
 
 def test_settings_belong_into_the_main_file(tmp_path):
-    with pytest.raises(errors.Config, match="volumes.d/a.yaml:1: settings: unknown key"):
+    with pytest.raises(
+        errors.Config, match="volumes.d/a.yaml:1: settings: belong into kvmlun.yaml"
+    ):
         load(tmp_path, "", "settings: {grace: 1}\n")
+
+
+def test_every_problem_is_told_and_what_is_good_is_kept(tmp_path):
+    (tmp_path / "kvmlun.yaml").write_text("settings: {grace: soon, login: -1}\n")
+    (tmp_path / "volumes.d").mkdir()
+    bad = VOLUME.replace("vm1:", "vm2:").replace(str(WWID), "naa.1")
+    (tmp_path / "volumes.d/a.yaml").write_text("volumes:\n" + VOLUME + bad)
+    (tmp_path / "volumes.d/b.yaml").write_text("volumes:\n  x: {wwid: y, lun: a}\n")
+    loaded, problems = config.read(tmp_path)
+    assert list(loaded.volumes) == ["vm1"]
+    assert [str(p).removeprefix(f"{tmp_path}/").partition(": ")[2][:24] for p in problems] == [
+        "settings.grace: must be ",
+        "settings.login: must be ",
+        "volumes.vm2.wwid: 'naa.1",
+        "volumes.x.lun: must be a",
+        "volumes.x: portals is mi",
+        "volumes.x: target is mis",
+    ]
+
+
+def test_the_schema_is_one_and_has_the_defaults():
+    jsonschema.Draft202012Validator.check_schema(schema.document())
+    settings = schema.document()["properties"]["settings"]["properties"]
+    shown = {name: member["default"] for name, member in settings.items()}
+    assert shown == dataclasses.asdict(config.Settings())
+
+
+def test_the_shipped_file_shows_the_defaults(tmp_path):
+    lines = Path("debian/kvmlun.yaml").read_text().splitlines()
+    given = [line[1:] for line in lines if re.match("#settings:|#  [a-z_]+:", line)]
+    assert load(tmp_path, "\n".join(given)).settings == config.Settings()
+    assert len(given) == 1 + len(dataclasses.fields(config.Settings))
 
 
 def test_the_hook_gets_the_catalogs_wwids(tmp_path):
