@@ -7,9 +7,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from . import __version__, errors
+from . import __version__, config, errors
 from .client import Client
 
 
@@ -17,7 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (errors.Exit)."""
     arguments = _parser().parse_args(argv)
     try:
-        print(asyncio.run(_run(arguments)), end="")
+        here = getattr(arguments, "here", None)
+        print(here(arguments) if here else asyncio.run(_run(arguments)), end="")
     except errors.Error as error:
         print(f"kvmlun: {error}", file=sys.stderr)
         return error.code
@@ -38,6 +40,22 @@ def _parser() -> argparse.ArgumentParser:
     show = nouns.add_parser("show", help="show one volume")
     show.add_argument("volume", metavar="VOLUME")
     _finish(show, _volume_show)
+    add = nouns.add_parser("add", help="write a file for a new volume")
+    add.add_argument("volume", metavar="VOLUME")
+    add.add_argument("--wwid", required=True, help="its identity, like naa.6001405…")
+    add.add_argument("--target", required=True, help="the target's name, like iqn.…")
+    add.add_argument("--lun", type=int, default=0, help="logical unit number (default: 0)")
+    add.add_argument(
+        "--portal", action="append", required=True, dest="portals", metavar="ADDRESS[:PORT]",
+        help="where the target is; once for each portal",
+    )  # fmt: skip
+    add.set_defaults(run=_volume_add)
+    remove = nouns.add_parser("remove", help="remove the file of a volume that no VM has")
+    remove.add_argument("volume", metavar="VOLUME")
+    remove.set_defaults(run=_volume_remove)
+    check = verbs.add_parser("check", help="look for mistakes in the files in /etc/kvmlun")
+    check.add_argument("folder", nargs="?", type=Path, default=config.FOLDER, metavar="FOLDER")
+    check.set_defaults(here=_check)
     disk = verbs.add_parser("disk-xml", help="print the <disk> element for a domain definition")
     disk.add_argument("volume", metavar="VOLUME")
     disk.add_argument("--target", default="vda", help="name in the guest (default: vda)")
@@ -138,6 +156,27 @@ async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
         f"{key + ':':10}{', '.join(value) if isinstance(value, list) else value}\n"
         for key, value in volume.items()
     )
+
+
+async def _volume_add(client: Client, arguments: argparse.Namespace) -> str:
+    a = arguments
+    await client.add_volume(a.volume, a.wwid, a.target, a.lun, a.portals)
+    return ""
+
+
+async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
+    await client.remove_volume(arguments.volume)
+    return ""
+
+
+def _check(arguments: argparse.Namespace) -> str:
+    """Say every mistake on a line of its own; the last one as the error that ends the command."""
+    found, problems = config.read(arguments.folder)
+    for problem in problems[:-1]:
+        print(f"kvmlun: {problem}", file=sys.stderr)
+    if problems:
+        raise problems[-1]
+    return f"{len(found.volumes)} volumes, no mistake\n"
 
 
 async def _disk_xml(client: Client, arguments: argparse.Namespace) -> str:

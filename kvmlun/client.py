@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from dbus_next import BusType, Message, MessageType, Variant
@@ -60,6 +61,20 @@ class Client:
 
     async def volume(self, name: str) -> dict[str, Any]:
         return dict(_plain(await self._manager("GetVolume", "s", name)))
+
+    async def add_volume(
+        self, name: str, wwid: str, target: str, lun: int, portals: Sequence[str]
+    ) -> None:
+        volume = {
+            "wwid": Variant("s", wwid),
+            "target": Variant("s", target),
+            "lun": Variant("u", lun),
+            "portals": Variant("as", list(portals)),
+        }
+        await self._manager("AddVolume", "sa{sv}", name, volume)
+
+    async def remove_volume(self, name: str) -> None:
+        await self._manager("RemoveVolume", "s", name)
 
     async def disk_xml(self, name: str, target: str) -> str:
         return str(await self._manager("DiskXml", "ss", name, target))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ FOLDER = Path("/etc/kvmlun")
 # The hook cannot read YAML and must not wait for a daemon that may never have run.
 WWIDS = Path("/var/lib/kvmlun/wwids")
 
+NAME = str(schema.document()["properties"]["volumes"]["propertyNames"]["pattern"])
 T = TypeVar("T")
 
 
@@ -71,6 +73,7 @@ class Settings:
 class Config:
     settings: Settings
     volumes: dict[str, Lun]  # by name
+    files: dict[str, Path] = dataclasses.field(default_factory=dict)  # where each volume is defined
 
     def volume(self, name: str) -> Lun:
         """Raises errors.Unknown."""
@@ -104,6 +107,7 @@ def read(folder: Path = FOLDER) -> tuple[Config, list[errors.Config]]:
     files += sorted((folder / "volumes.d").glob("*.yaml"))
     settings = Settings()
     volumes: dict[str, Lun] = {}
+    places: dict[str, Path] = {}
     problems: list[errors.Config] = []
     for file in files:
         try:
@@ -119,9 +123,19 @@ def read(folder: Path = FOLDER) -> tuple[Config, list[errors.Config]]:
         for name, node in root.members("volumes").items():
             try:
                 volumes[name] = _volume(name, node, volumes)
+                places[name] = file
             except errors.Config as problem:
                 problems.append(problem)
-    return Config(settings, volumes), problems
+    return Config(settings, volumes, places), problems
+
+
+def check(config: Config, file: Path, text: str) -> None:
+    """Raise errors.Config unless a file with this text could be added to what `config` is of."""
+    root = yamlfile.parse(text, file)
+    if wrong := schema.problems(root):
+        raise wrong[0]
+    for name, node in root.members("volumes").items():
+        _volume(name, node, config.volumes)
 
 
 def _settings(node: Node, in_main: bool) -> Settings:

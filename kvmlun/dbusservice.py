@@ -80,6 +80,16 @@ class Manager1(ServiceInterface):
 
     @method()
     @_translated
+    def AddVolume(self, name: "s", volume: "a{sv}"):
+        self._manager.add_volume(name, {key: member.value for key, member in volume.items()})
+
+    @method()
+    @_translated
+    def RemoveVolume(self, name: "s"):
+        self._manager.remove_volume(name)
+
+    @method()
+    @_translated
     def DiskXml(self, volume: "s", target: "s") -> "s":
         return domxml.disk_xml(self._manager.config.volume(volume).wwid.link, target)
 

@@ -11,9 +11,9 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from . import config, errors, inventory, iscsi, metadata, reconcile, sysfs
+from . import catalog, config, errors, inventory, iscsi, metadata, reconcile, sysfs
 from .attach import Attacher, Request
 from .config import Config, Settings
 from .connections import Connections
@@ -105,6 +105,19 @@ class Manager:
         self.config_problem = ""
         log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
         self.kick()
+
+    def add_volume(self, name: str, volume: Mapping[str, object]) -> None:
+        """Add a volume to /etc/kvmlun and use it. Raises as catalog.add()."""
+        catalog.add(name, volume)
+        self.configure()
+
+    def remove_volume(self, name: str) -> None:
+        """Take a volume out of /etc/kvmlun. Raises as catalog.remove()."""
+        holders = self.holds().of_lun(self.config.volume(name))
+        if self.libvirt_problem:
+            raise errors.Refused(f"nobody knows which VM has it: {self.libvirt_problem}")
+        catalog.remove(name, holders)
+        self.configure()
 
     def limit(self, operation: str) -> float:
         """Seconds that a hook operation may take."""

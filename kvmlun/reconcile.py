@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from . import lun
 from .ledger import Entry
-from .lun import LunAddress
+from .lun import Lun, LunAddress, id_path
 from .sysfs import Disk, Session
 
 
@@ -31,6 +30,12 @@ class Holds:
 
     def device(self, name: str, holder: str) -> None:
         self.devices.setdefault(name, set()).add(holder)
+
+    def of_lun(self, lun: Lun) -> frozenset[str]:
+        """Holders of a LUN by what is known of it, wherever it is."""
+        return frozenset(
+            self.wwids.get(str(lun.wwid), set()) | self.addresses.get(lun.address, set())
+        )
 
     def of_disk(self, session: Session, disk: Disk) -> frozenset[str]:
         holders: set[str] = set()
@@ -140,13 +145,13 @@ def _leftovers(view: View) -> Iterable[Action]:
             yield DropMarker(id_path)
 
 
-def _may_find(session: Session, id_path: str, view: View) -> bool:
+def _may_find(session: Session, marked: str, view: View) -> bool:
     """A scan that was given up goes on when its session is back, and the disk needs its mark."""
-    if not (view.markers[id_path] and session.portal):
+    if not (view.markers[marked] and session.portal):
         return False
-    any_lun = lun.id_path(session.portal, session.target, 0).removesuffix("0")
-    return id_path.startswith(any_lun) and (session.sid in view.owned or not session.up)
+    any_lun = id_path(session.portal, session.target, 0).removesuffix("0")
+    return marked.startswith(any_lun) and (session.sid in view.owned or not session.up)
 
 
-def _marker_needed(holds: Holds, id_path: str) -> bool:
-    return any(f"-iscsi-{address.target}-lun-" in id_path for address in holds.addresses)
+def _marker_needed(holds: Holds, marked: str) -> bool:
+    return any(f"-iscsi-{address.target}-lun-" in marked for address in holds.addresses)

@@ -129,9 +129,7 @@ def _link(wwid: Wwid | None) -> str:
 
 
 def _not_here(lun: Lun, view: View) -> LunStatus:
-    domains = view.holds.wwids.get(str(lun.wwid), set()) | view.holds.addresses.get(
-        lun.address, set()
-    )
+    domains = view.holds.of_lun(lun)
     return LunStatus(
         wwid=str(lun.wwid),
         volume=lun.volume or "",

@@ -56,6 +56,11 @@ def load(file: Path) -> Node:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise errors.Config(f"{file}: cannot be read: {error}") from error
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Node:
+    """Read YAML that stands, or is to stand, in `file`; raises like load()."""
     loader = yaml.SafeLoader(text)
     try:
         root = loader.get_single_node()
@@ -94,3 +99,8 @@ def _members(
             raise member.error("is given twice")
         seen.add(name)
         yield name, member
+
+
+def dump(value: object) -> str:
+    """Return YAML for people: in the order given, short lists on one line."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)

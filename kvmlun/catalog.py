@@ -1,0 +1,49 @@
+"""Editing the catalog: one file a volume in /etc/kvmlun/volumes.d, each changed in one step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from . import config, errors, statefile, yamlfile
+
+_NAME = re.compile(config.NAME)
+
+
+def add(name: str, volume: Mapping[str, object], folder: Path = config.FOLDER) -> None:
+    """Write a volume's file. `volume` has the keys of the schema (schema.json).
+
+    Raises errors.Config where the configuration is bad already or the volume does not fit into
+    it, errors.Refused where it exists, errors.Storage; nothing has changed then.
+    """
+    if not _NAME.fullmatch(name):
+        raise errors.Invalid(
+            f"{name[:80]!r} is no volume name: letters, digits, '_', '.' and '-', at most 63"
+        )
+    current = config.load(folder)
+    if name in current.files:
+        raise errors.Refused(f"volume {name} is in {current.files[name]} already")
+    path = folder / "volumes.d" / f"{name}.yaml"
+    if path.exists():
+        raise errors.Refused(f"{path} exists already")
+    text = yamlfile.dump({"volumes": {name: dict(volume)}})
+    config.check(current, path, text)
+    statefile.replace(path, text)
+
+
+def remove(name: str, holders: Collection[str], folder: Path = config.FOLDER) -> None:
+    """Remove a volume's file; `holders` are the VMs that have it.
+
+    Raises errors.Unknown, errors.Refused where a VM has it or the file has more in it,
+    errors.Config where the configuration is bad, errors.Storage; nothing has changed then.
+    """
+    current = config.load(folder)
+    current.volume(name)
+    if holders:
+        raise errors.Refused(f"volume {name} is in use by {', '.join(sorted(holders))}")
+    path = current.files[name]
+    others = [other for other, file in current.files.items() if file == path and other != name]
+    if others or path.parent != folder / "volumes.d":
+        raise errors.Refused(f"volume {name} is not alone in {path}; remove its lines there")
+    statefile.remove(path)
