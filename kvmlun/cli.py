@@ -12,6 +12,7 @@ from typing import Any
 
 from . import __version__, config, errors
 from .client import Client
+from .lun import Portal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     show = nouns.add_parser("show", help="show one volume")
     show.add_argument("volume", metavar="VOLUME")
     _finish(show, _volume_show)
+    offer = nouns.add_parser("discover", help="print what a SAN offers, as YAML to be pasted")
+    offer.add_argument("portal", metavar="ADDRESS[:PORT]")
+    offer.set_defaults(here=_volume_discover)
     add = nouns.add_parser("add", help="write a file for a new volume")
     add.add_argument("volume", metavar="VOLUME")
     add.add_argument("--wwid", required=True, help="its identity, like naa.6001405…")
@@ -167,6 +171,13 @@ async def _volume_add(client: Client, arguments: argparse.Namespace) -> str:
 async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
     await client.remove_volume(arguments.volume)
     return ""
+
+
+def _volume_discover(arguments: argparse.Namespace) -> str:
+    from . import discover, libiscsi
+
+    initiator = libiscsi.Initiator(discover.initiator_name())
+    return discover.discover(initiator, Portal.parse(arguments.portal), config.read()[0])
 
 
 def _check(arguments: argparse.Namespace) -> str:

@@ -139,10 +139,10 @@ def _leftovers(view: View) -> Iterable[Action]:
         if entry.key not in present and not view.holds.of_target(entry.target):
             yield ForgetEntry(entry)
     disks = {session.id_path(disk) for session in view.sessions for disk in session.disks}
-    for id_path in view.markers:
-        late = any(_may_find(session, id_path, view) for session in view.sessions)
-        if id_path not in disks and not late and not _marker_needed(view.holds, id_path):
-            yield DropMarker(id_path)
+    for marked in view.markers:
+        late = any(_may_find(session, marked, view) for session in view.sessions)
+        if marked not in disks and not late and not _marker_needed(view.holds, marked):
+            yield DropMarker(marked)
 
 
 def _may_find(session: Session, marked: str, view: View) -> bool:

@@ -1,0 +1,281 @@
+"""A look at a target with libiscsi, an initiator in user space. The only importer of ctypes.
+
+Neither a session of the kernel nor a node record comes of it: libiscsi logs in with an ISID of
+its own, so that sessions that the kernel has with the same target are not reinstated (RFC 7143,
+6.3.5). Calls block; each request for at most the given time. Structures are those of
+libiscsi 1.19 and 1.20 (iscsi.h, scsi-lowlevel.h).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import functools
+import os
+import socket
+from collections.abc import Iterator
+from ctypes import (
+    POINTER,
+    Structure,
+    c_char,
+    c_char_p,
+    c_int,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from dataclasses import dataclass
+from typing import Any
+
+from . import errors, vpd
+from .lun import Portal, parse_target
+
+_DISCOVERY, _NORMAL = 1, 2  # enum iscsi_session_type
+_NOT_WELL_KNOWN = 0  # REPORT LUNS, SELECT REPORT (SPC-5, 6.34)
+_ALLOCATION = 16384
+_DEVICE_IDENTIFICATION = 0x83
+_DISK = 0  # peripheral device type, direct access block device
+_ATTEMPTS = 3  # the first may only tell of a unit attention (SAM-5, 5.14)
+_LUN_BITS = 0x3FFF  # without the addressing method (SAM-5, 4.7)
+
+
+@dataclass(frozen=True)
+class Chap:
+    """Credentials of the initiator, and those that the target has to show if there are any."""
+
+    username: str
+    password: str
+    username_in: str = ""
+    password_in: str = ""
+
+    def __repr__(self) -> str:
+        return f"Chap({self.username!r}, …)"
+
+
+@dataclass(frozen=True)
+class FoundLun:
+    """A logical unit behind a target; `size` in bytes, `wwid` "" where it has none of use."""
+
+    lun: int
+    wwid: str
+    size: int
+
+
+class _Portal(Structure):
+    pass
+
+
+_Portal._fields_ = [("next", POINTER(_Portal)), ("portal", c_char_p)]
+
+
+class _Target(Structure):
+    pass
+
+
+_Target._fields_ = [
+    ("next", POINTER(_Target)),
+    ("target_name", c_char_p),
+    ("portals", POINTER(_Portal)),
+]
+
+
+class _Designator(Structure):
+    pass
+
+
+_Designator._fields_ = [
+    ("next", POINTER(_Designator)),
+    ("protocol", c_int),
+    ("code_set", c_int),
+    ("piv", c_int),
+    ("association", c_int),
+    ("type", c_int),
+    ("length", c_int),
+    ("data", POINTER(c_char)),
+]
+
+
+class _Identification(Structure):
+    _fields_ = [
+        ("qualifier", c_int),
+        ("device_type", c_int),
+        ("page", c_int),
+        ("designators", POINTER(_Designator)),
+    ]
+
+
+class _Capacity(Structure):
+    _fields_ = [("last_block", c_uint64), ("block_length", c_uint32)]
+
+
+@functools.cache
+def _library() -> Any:
+    name = ctypes.util.find_library("iscsi")
+    if not name:
+        raise errors.Storage("libiscsi is not installed; apt install libiscsi7")
+    library = ctypes.CDLL(name)
+    library.iscsi_create_context.argtypes = [c_char_p]
+    for function, result in (
+        ("iscsi_create_context", c_void_p),
+        ("iscsi_get_error", c_char_p),
+        ("iscsi_discovery_sync", POINTER(_Target)),
+        ("iscsi_reportluns_sync", c_void_p),
+        ("iscsi_inquiry_sync", c_void_p),
+        ("iscsi_readcapacity16_sync", c_void_p),
+        ("scsi_datain_unmarshall", c_void_p),
+    ):
+        getattr(library, function).restype = result
+    library.scsi_free_scsi_task.argtypes = [c_void_p]
+    library.scsi_free_scsi_task.restype = None
+    library.scsi_datain_unmarshall.argtypes = [c_void_p]
+    return library
+
+
+class Initiator:
+    """Who asks, and how long it waits for each answer (seconds)."""
+
+    def __init__(self, name: str, chap: Chap | None = None, seconds: int = 5) -> None:
+        self._name = name
+        self._chap = chap
+        self._seconds = seconds
+
+    def targets(self, portal: Portal) -> dict[str, tuple[Portal, ...]]:
+        """Ask a portal for its targets and theirs (SendTargets=All). Raises errors.Storage."""
+        with self._session(portal, None) as session:
+            first = session.call("iscsi_discovery_sync")
+            found: dict[str, tuple[Portal, ...]] = {}
+            for target in _chain(first):
+                addresses = [each.portal.decode() for each in _chain(target.portals)]
+                name = parse_target(target.target_name.decode(errors="replace"))
+                found[name] = tuple(Portal.parse(text.partition(",")[0]) for text in addresses)
+            session.run("iscsi_free_discovery_data", first)
+            return found
+
+    def luns(self, portal: Portal, target: str) -> list[FoundLun]:
+        """Log in and ask a target for its disks. Raises errors.Storage."""
+        with self._session(portal, target) as session:
+            with session.task("iscsi_reportluns_sync", _NOT_WELL_KNOWN, _ALLOCATION) as data:
+                count = c_uint32.from_address(data).value
+                numbers = list((c_uint16 * count).from_address(data + ctypes.sizeof(c_uint32)))
+            return [lun for number in numbers if (lun := self._lun(session, number))]
+
+    def _lun(self, session: _Session, number: int) -> FoundLun | None:
+        with session.task("iscsi_inquiry_sync", number, 1, _DEVICE_IDENTIFICATION, 255) as data:
+            identification = _Identification.from_address(data)
+            if identification.device_type != _DISK:
+                return None
+            identity = next(iter(vpd.identities(_page(identification))), "")
+        with session.task("iscsi_readcapacity16_sync", number) as data:
+            capacity = _Capacity.from_address(data)
+            size = (capacity.last_block + 1) * capacity.block_length
+        return FoundLun(number & _LUN_BITS, str(identity), size)
+
+    @contextlib.contextmanager
+    def _session(self, portal: Portal, target: str | None) -> Iterator[_Session]:
+        try:
+            # libiscsi has no limit for a connection that nobody answers.
+            socket.create_connection((portal.host, portal.port), self._seconds).close()
+        except OSError as error:
+            raise errors.NoAnswer(f"portal {portal}: {error.strerror or error}") from error
+        session = _Session(self._name, f"{target or 'discovery'} at {portal}")
+        try:
+            session.prepare(target, self._chap, self._seconds)
+            session.do("iscsi_connect_sync", str(portal).encode())
+            session.do("iscsi_login_sync")
+            yield session
+            session.run("iscsi_logout_sync")
+        finally:
+            session.close()
+
+
+class _Session:
+    """A context of libiscsi. Methods raise errors.Storage with its own words."""
+
+    def __init__(self, initiator: str, what: str) -> None:
+        self._library = _library()
+        self._what = what
+        self._context = c_void_p(self._library.iscsi_create_context(initiator.encode()))
+        if not self._context:
+            raise errors.Storage("libiscsi is out of memory")
+
+    def prepare(self, target: str | None, chap: Chap | None, seconds: int) -> None:
+        self.run("iscsi_set_session_type", _NORMAL if target else _DISCOVERY)
+        # Its own ISID keeps the kernel's sessions alive, whatever numbers those have.
+        self.run("iscsi_set_isid_random", c_uint32(int.from_bytes(os.urandom(3))), c_uint32(0))
+        self.run("iscsi_set_noautoreconnect", 1)
+        self.run("iscsi_set_timeout", seconds)
+        if target:
+            self.run("iscsi_set_targetname", target.encode())
+        if chap:
+            self.run(
+                "iscsi_set_initiator_username_pwd", chap.username.encode(), chap.password.encode()
+            )
+            if chap.username_in:
+                self.run(
+                    "iscsi_set_target_username_pwd",
+                    chap.username_in.encode(),
+                    chap.password_in.encode(),
+                )
+
+    def run(self, function: str, *args: object) -> Any:
+        return getattr(self._library, function)(self._context, *args)
+
+    def do(self, function: str, *args: object) -> None:
+        if self.run(function, *args) != 0:
+            raise self._error()
+
+    def call(self, function: str, *args: object) -> Any:
+        """Return the pointer that a function gives."""
+        result = self.run(function, *args)
+        if not result:
+            raise self._error()
+        return result
+
+    @contextlib.contextmanager
+    def task(self, function: str, *args: int) -> Iterator[int]:
+        """Run a SCSI command and give the address of what the library understood of its data."""
+        task = self._command(function, *args)
+        try:
+            data = self._library.scsi_datain_unmarshall(task)
+            if not data:
+                raise errors.Storage(f"{self._what}: no understandable answer")
+            yield data
+        finally:
+            self._library.scsi_free_scsi_task(task)
+
+    def _command(self, function: str, *args: int) -> int:
+        for _ in range(_ATTEMPTS):
+            task = self.call(function, *args)
+            if c_int.from_address(task).value == 0:  # status, the first of struct scsi_task
+                return int(task)
+            self._library.scsi_free_scsi_task(task)
+        raise self._error()
+
+    def close(self) -> None:
+        self.run("iscsi_destroy_context")
+
+    def _error(self) -> errors.Storage:
+        told = (self.run("iscsi_get_error") or b"").decode(errors="replace")
+        return errors.Storage(f"{self._what}: {told}")
+
+
+def _chain(pointer: Any) -> Iterator[Any]:
+    while pointer:
+        yield pointer.contents
+        pointer = pointer.contents.next
+
+
+def _page(identification: _Identification) -> bytes:
+    """Return the VPD page as the target sent it (SPC-5, 7.8.6)."""
+    body = b""
+    for each in _chain(identification.designators):
+        head = (
+            each.protocol << 4 | each.code_set,
+            each.piv << 7 | each.association << 4 | each.type,
+            0,
+            each.length,
+        )
+        body += bytes(head) + each.data[: each.length]
+    return bytes((0, _DEVICE_IDENTIFICATION)) + len(body).to_bytes(2, "big") + body
