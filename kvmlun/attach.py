@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from . import errors, iscsi, lun, nodedb, proof, sysfs
+from . import errors, iscsi, lun, nodedb, proof, secrets, sysfs
 from .config import Settings
 from .leases import Need
 from .ledger import Entry, Ledger
@@ -197,7 +197,7 @@ class Attacher:
         if not deadline.left:
             raise errors.Timeout(f"{request}: no time was left to log in to {target} at {portal}")
         if key not in self._logins:
-            task = asyncio.ensure_future(self._log_in(target, portal))
+            task = asyncio.ensure_future(self._log_in(target, portal, request.lun.secret))
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
@@ -213,8 +213,12 @@ class Attacher:
             log.warning("login: %s", error)
         self._changes.signal()
 
-    async def _log_in(self, target: str, portal: Portal) -> None:
+    async def _log_in(self, target: str, portal: Portal, secret: str | None) -> None:
         settings = self._settings()
+        record = {
+            **settings.node_record(),
+            **(secrets.load(secret).node_record() if secret else {}),
+        }
         if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
             await iscsi.probe(target, portal)
         records = nodedb.records(target, portal)
@@ -223,8 +227,8 @@ class Attacher:
         self._ledger.intend(target, portal, record=ours)
         try:
             if ours:
-                await asyncio.to_thread(nodedb.write, target, portal, settings.node_record())
-            await iscsi.login(target, portal)
+                await asyncio.to_thread(nodedb.write, target, portal, record)
+            await iscsi.login(target, portal, secret or "")
         except errors.Timeout:
             # The database stayed locked, so nothing was begun and the entry can't go now either.
             raise

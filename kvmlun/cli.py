@@ -43,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     _finish(show, _volume_show)
     offer = nouns.add_parser("discover", help="print what a SAN offers, as YAML to be pasted")
     offer.add_argument("portal", metavar="ADDRESS[:PORT]")
+    offer.add_argument(
+        "--secret", metavar="NAME", help="its CHAP credentials in /etc/kvmlun/secrets"
+    )
     offer.set_defaults(here=_volume_discover)
     add = nouns.add_parser("add", help="write a file for a new volume")
     add.add_argument("volume", metavar="VOLUME")
@@ -174,9 +177,10 @@ async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
 
 
 def _volume_discover(arguments: argparse.Namespace) -> str:
-    from . import discover, libiscsi
+    from . import discover, libiscsi, loginprobe, secrets
 
-    initiator = libiscsi.Initiator(discover.initiator_name())
+    chap = secrets.load(arguments.secret) if arguments.secret else None
+    initiator = libiscsi.Initiator(loginprobe.initiator(), chap)
     return discover.discover(initiator, Portal.parse(arguments.portal), config.read()[0])
 
 

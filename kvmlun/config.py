@@ -159,6 +159,7 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         ),
         portals=tuple(_parsed(each, Portal.parse) for each in members["portals"].items()),
         volume=name,
+        secret=members["secret"].value if "secret" in members else None,  # type: ignore[arg-type]
     )
     for other in others.values():
         if other.wwid == lun.wwid:

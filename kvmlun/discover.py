@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from . import errors, yamlfile
 from .config import Config
 from .libiscsi import FoundLun, Initiator
 from .lun import LunAddress, Portal, Wwid
-
-INITIATOR_NAME = Path("/etc/iscsi/initiatorname.iscsi")
-
-
-def initiator_name(file: Path = INITIATOR_NAME) -> str:
-    """Return this host's initiator name, which access lists go by; raises errors.Storage."""
-    try:
-        found = re.search(r"^InitiatorName=(\S+)", file.read_text(), re.MULTILINE)
-    except OSError as error:
-        raise errors.Storage(f"{file}: {error.strerror}; install open-iscsi") from error
-    if not found:
-        raise errors.Storage(f"{file} has no line InitiatorName=")
-    return found[1]
 
 
 def discover(initiator: Initiator, portal: Portal, catalog: Config) -> str:

@@ -14,7 +14,8 @@ _SESSION_EXISTS = 15
 _ALREADY_GONE = (2, 21, 22)
 _PROBE_SECONDS = 1.0
 _UNREACHABLE = (4, 8)
-_REFUSED = (5, 19, 24)
+_AUTHENTICATION = 24
+_REFUSED = (5, 19, _AUTHENTICATION)
 _MEANING = {
     4: "cannot connect to the portal",
     5: "the target refused the login",
@@ -30,8 +31,10 @@ _MEANING = {
 }
 
 
-async def login(target: str, portal: Portal) -> None:
+async def login(target: str, portal: Portal, secret: str = "") -> None:
     """Log in and return when iscsid says that it is done, however long that takes.
+
+    `secret` is the name of the credentials in the node record, for an error's text.
 
     Nobody can take back what iscsid was asked for, so this must be waited for.
 
@@ -46,6 +49,11 @@ async def login(target: str, portal: Portal) -> None:
     if result.code in _UNREACHABLE:
         if cause := await loginprobe.unreachable(portal, _PROBE_SECONDS):
             raise errors.NoAnswer(f"{where}: {cause}")
+    if result.code == _AUTHENTICATION and secret:
+        raise errors.Storage(
+            f"{where}: the target refuses secret {secret}, or does not know its username_in; "
+            f"compare /etc/kvmlun/secrets/{secret} with what the array has for this host"
+        )
     if result.code in _REFUSED + _UNREACHABLE:
         cause = await loginprobe.refusal(target, portal, _PROBE_SECONDS)
         raise errors.Storage(f"{where}: {cause or _MEANING[result.code]}")

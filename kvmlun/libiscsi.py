@@ -31,6 +31,7 @@ from typing import Any
 
 from . import errors, vpd
 from .lun import Portal, parse_target
+from .secrets import Chap
 
 _DISCOVERY, _NORMAL = 1, 2  # enum iscsi_session_type
 _NOT_WELL_KNOWN = 0  # REPORT LUNS, SELECT REPORT (SPC-5, 6.34)
@@ -39,19 +40,6 @@ _DEVICE_IDENTIFICATION = 0x83
 _DISK = 0  # peripheral device type, direct access block device
 _ATTEMPTS = 3  # the first may only tell of a unit attention (SAM-5, 5.14)
 _LUN_BITS = 0x3FFF  # without the addressing method (SAM-5, 4.7)
-
-
-@dataclass(frozen=True)
-class Chap:
-    """Credentials of the initiator, and those that the target has to show if there are any."""
-
-    username: str
-    password: str
-    username_in: str = ""
-    password_in: str = ""
-
-    def __repr__(self) -> str:
-        return f"Chap({self.username!r}, …)"
 
 
 @dataclass(frozen=True)

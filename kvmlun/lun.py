@@ -165,6 +165,7 @@ class Lun:
 
     `size` is in bytes, None where the source does not say. `overlay` is told by metadata
     only: the LUN is below a file that an external snapshot made, which alone is in the definition.
+    `secret` is the name of one in this host's catalog, for the portals there.
     """
 
     wwid: Wwid | None
@@ -173,6 +174,7 @@ class Lun:
     size: int | None = None
     volume: str | None = None
     overlay: bool = False
+    secret: str | None = None
 
     def __str__(self) -> str:
         return f"{self.wwid or 'a LUN of unknown WWID'} ({self.address})"

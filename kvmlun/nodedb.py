@@ -31,6 +31,7 @@ LOCK_SECONDS = 10
 STALE_SECONDS = 3
 # The times of a file and of a process are those of the last tick: 10 ms each at CONFIG_HZ=100.
 TICKS_SECONDS = 0.1
+_AUTH = "node.session.auth."
 # iscsiadm polls at this interval too (usr/idbm.c, idbm_lock): the protocol has no event.
 LOCK_POLL_SECONDS = 0.01
 
@@ -82,7 +83,8 @@ def write(
 ) -> None:
     """Write a node record: the host's defaults in iscsid.conf, and `settings` over them.
 
-    What neither has gets iscsiadm's built-in value when it reads the record. The
+    What neither has gets iscsiadm's built-in value when it reads the record. Credentials
+    in `settings` replace those of the host as a whole, whose target may be another one. The
     tag of the portal group is left open, so the record has the older of its two
     forms. Must not be called where a record of somebody else's exists. Raises
     errors.Storage if it cannot be written, errors.Timeout if the lock stays taken.
@@ -92,13 +94,16 @@ def write(
     # Every file inside nodes/ is taken for a record, so it is made beside it.
     copy = folder / ".kvmlun"
     try:
+        host = _defaults(defaults)
+        if any(name.startswith(_AUTH) for name in settings):
+            host = {name: value for name, value in host.items() if not name.startswith(_AUTH)}
         values = {
             "node.name": target,
             "node.tpgt": "-1",
             "node.discovery_type": "static",
             "iface.iscsi_ifacename": "default",
             "iface.transport_name": "tcp",
-            **_defaults(defaults),
+            **host,
             "node.conn[0].address": portal.host,
             "node.conn[0].port": str(portal.port),
             **settings,

@@ -83,7 +83,15 @@ class Sources:
         pinned = catalog or recorded
         if pinned is None:
             return spelled
-        return Lun(pinned.wwid, spelled.address, spelled.portals, pinned.size, pinned.volume)
+        # The catalog's secret is for the catalog's portals only.
+        known = set(spelled.portals) <= set(pinned.portals)
+        return dataclasses.replace(
+            pinned,
+            address=spelled.address,
+            portals=spelled.portals,
+            overlay=False,
+            secret=pinned.secret if known else None,
+        )
 
     def _below_an_overlay(self, recorded: Lun) -> Source:
         """After an external snapshot the definition names a file, only metadata the LUN below."""

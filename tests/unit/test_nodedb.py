@@ -67,6 +67,18 @@ def test_a_record_has_the_hosts_defaults_and_ours_over_them(write):
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
 
 
+def test_a_secret_of_the_volume_replaces_the_hosts_as_a_whole(write, tmp_path):
+    """Mutual CHAP in iscsid.conf would fail with a target that knows only the initiator's."""
+    auth = "node.session.auth."
+    host = {"authmethod": "CHAP", "username": "h", "password": "p", "username_in": "t"}
+    lines = "".join(f"{auth}{key} = {value}\n" for key, value in host.items())
+    (tmp_path / "iscsid.conf").write_text(ISCSID_CONF + lines)
+    assert settings_of(write())[f"{auth}username"] == "h"
+    given = {f"{auth}authmethod": "CHAP", f"{auth}username": "u", f"{auth}password": "v"}
+    found = settings_of(write(**given))
+    assert {name: value for name, value in found.items() if name.startswith(auth)} == given
+
+
 def test_nothing_else_is_left_in_the_database(write, tmp_path):
     record = write()
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
