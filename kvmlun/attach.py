@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -213,12 +213,25 @@ class Attacher:
             log.warning("login: %s", error)
         self._changes.signal()
 
+    async def renew(self, luns: Iterable[Lun]) -> None:
+        """Put today's secrets into our node records, where iscsid finds them when it starts.
+
+        A session that is up keeps the one that it logged in with until then (open-iscsi
+        usr/initiator.c reconnects with its copy). Raises errors.Error.
+        """
+        for lun in luns:
+            for portal in lun.portals if lun.secret else ():
+                entry = self._ledger.find(lun.address.target, portal)
+                if entry and entry.record:
+                    record = self._node_record(lun.secret)
+                    await asyncio.to_thread(nodedb.write, entry.target, portal, record)
+
+    def _node_record(self, secret: str | None) -> dict[str, str]:
+        auth = secrets.load(secret).node_record() if secret else {}
+        return {**self._settings().node_record(), **auth}
+
     async def _log_in(self, target: str, portal: Portal, secret: str | None) -> None:
-        settings = self._settings()
-        record = {
-            **settings.node_record(),
-            **(secrets.load(secret).node_record() if secret else {}),
-        }
+        settings, record = self._settings(), self._node_record(secret)
         if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
             await iscsi.probe(target, portal)
         records = nodedb.records(target, portal)

@@ -104,7 +104,14 @@ class Manager:
             raise
         self.config_problem = ""
         log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
+        asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self.kick()
+
+    async def _renew(self, luns: Iterable[Lun]) -> None:
+        try:
+            await self._attacher.renew(luns)
+        except errors.Error as problem:
+            log.warning("node records keep the secret of their login: %s", problem)
 
     def add_volume(self, name: str, volume: Mapping[str, object]) -> None:
         """Add a volume to /etc/kvmlun and use it. Raises as catalog.add()."""

@@ -40,13 +40,17 @@ class Kvmlun:
             "! dpkg-query -s kvmlun || apt-get purge -y kvmlun && rm -rf /etc/kvmlun", timeout=180
         )
 
-    def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
+    def know(
+        self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume], **keys: object
+    ) -> None:
+        """Tell a host of a VM's volumes; `keys` are more of the schema's."""
         entries = {
             f"{vm}-{index}": {
                 "wwid": volume.wwid,
                 "target": volume.iqn,
                 "lun": volume.lun,
                 "portals": list(volume.portals),
+                **keys,
             }
             for index, volume in enumerate(volumes)
         }
@@ -57,7 +61,7 @@ class Kvmlun:
 
     def forget(self, host: machine.Machine) -> None:
         host.run(
-            "rm -f /etc/kvmlun/volumes.d/*; test ! -e /usr/sbin/kvmlund || "
+            "rm -rf /etc/kvmlun/volumes.d/* /etc/kvmlun/secrets; test ! -e /usr/sbin/kvmlund || "
             f"{{ echo '{self.settings.strip()}' >/etc/kvmlun/kvmlun.yaml; "
             "systemctl restart kvmlund.socket kvmlund; }"
         )

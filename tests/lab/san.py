@@ -1,8 +1,9 @@
 """Targets and LUNs on a SAN host, made with LIO."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,35 @@ class San:
     def restrict(self, volume: Volume, attribute: str, value: int) -> None:
         """Set an attribute of LIO's portal group, as authentication or generate_node_acls."""
         self._call("restrict", iqn=volume.iqn, attribute=attribute, value=value)
+
+    def chap(
+        self,
+        volume: Volume,
+        initiator: str,
+        username: str,
+        password: str,
+        username_in: str = "",
+        password_in: str = "",
+    ) -> None:
+        """Let one initiator in only, with CHAP (mutual with `username_in`); again: a new secret."""
+        self._call(
+            "chap",
+            iqn=volume.iqn,
+            initiator=initiator,
+            username=username,
+            password=password,
+            username_in=username_in,
+            password_in=password_in,
+        )
+
+    @contextlib.contextmanager
+    def discovery_chap(self, username: str, password: str) -> Iterator[None]:
+        """Have all discoveries of this SAN authenticated."""
+        self._call("discovery_chap", username=username, password=password)
+        try:
+            yield
+        finally:
+            self._call("discovery_chap", username="", password="")
 
     def delete(self, iqn: str, lun: int | None = None) -> None:
         """Remove a LUN and its file, or the target with all of them, whoever is logged in."""

@@ -53,6 +53,29 @@ def restrict(iqn, attribute, value):
     find_tpg(iqn).set_attribute(attribute, value)
 
 
+def chap(iqn, initiator, username, password, username_in, password_in):
+    """Let one initiator in only, with CHAP; an access list that it has gets the new secret."""
+    tpg = find_tpg(iqn)
+    acl = next((a for a in tpg.node_acls if a.node_wwn == initiator), None)
+    if acl is None:
+        acl = lio.NodeACL(tpg, initiator)
+        for lun in tpg.luns:
+            lio.MappedLUN(acl, lun.lun, lun)
+    tpg.set_attribute("authentication", 1)
+    tpg.set_attribute("generate_node_acls", 0)
+    acl.chap_userid, acl.chap_password = username, password
+    if username_in:
+        acl.chap_mutual_userid, acl.chap_mutual_password = username_in, password_in
+
+
+def discovery_chap(username, password):
+    """Have all discoveries of this SAN authenticated; none with an empty name."""
+    fabric = lio.FabricModule("iscsi")
+    fabric.discovery_enable_auth = bool(username)
+    if username:
+        fabric.discovery_userid, fabric.discovery_password = username, password
+
+
 def delete(iqn, lun):
     tpg = find_tpg(iqn)
     if lun is not None:
@@ -143,7 +166,10 @@ def remove(lun, keep_file=False):
         path.unlink(missing_ok=True)
 
 
-OPERATIONS = {f.__name__: f for f in (create, swap, restrict, delete, clear, targets, sessions)}
+OPERATIONS = {
+    f.__name__: f
+    for f in (create, swap, restrict, chap, discovery_chap, delete, clear, targets, sessions)
+}
 READING = ("targets", "sessions")
 
 
