@@ -97,6 +97,11 @@ def status(host: machine.Machine) -> dict[str, Any]:
     return json.loads(host.run("kvmlun status --json").out)
 
 
+def volumes(host: machine.Machine) -> list[dict[str, Any]]:
+    """Return kvmlun's catalog."""
+    return json.loads(host.run("kvmlun volume list --json").out)
+
+
 def users(host: machine.Machine, wwid: str) -> list[str]:
     """Return whom kvmlun names as the users of a LUN."""
     return next((lun["domains"] for lun in status(host)["luns"] if lun["wwid"] == wwid), [])

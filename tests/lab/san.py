@@ -58,6 +58,10 @@ class San:
         address = self.host.address(network, ipv6)
         return f"[{address}]:{PORT}" if ipv6 else f"{address}:{PORT}"
 
+    def portals(self) -> list[str]:
+        """One on each of the storage networks."""
+        return [self.portal(network) for network in ("san_a", "san_b")]
+
     def create(
         self,
         iqn: str,
