@@ -214,10 +214,9 @@ class Attacher:
         self._changes.signal()
 
     async def renew(self, luns: Iterable[Lun]) -> None:
-        """Put today's secrets into our node records, where iscsid finds them when it starts.
+        """Put today's secrets into our node records; raises errors.Error.
 
-        A session that is up keeps the one that it logged in with until then (open-iscsi
-        usr/initiator.c reconnects with its copy). Raises errors.Error.
+        iscsid reads them when it starts; until then it reconnects with what it logged in with.
         """
         for lun in luns:
             for portal in lun.portals if lun.secret else ():

@@ -8,11 +8,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__, config, errors
 from .client import Client
 from .lun import Portal
+
+if TYPE_CHECKING:
+    from .libiscsi import Initiator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     _finish(show, _volume_show)
     offer = nouns.add_parser("discover", help="print what a SAN offers, as YAML to be pasted")
     offer.add_argument("portal", metavar="ADDRESS[:PORT]")
-    offer.add_argument(
-        "--secret", metavar="NAME", help="its CHAP credentials in /etc/kvmlun/secrets"
-    )
+    _secret(offer)
     offer.set_defaults(here=_volume_discover)
     add = nouns.add_parser("add", help="write a file for a new volume")
     add.add_argument("volume", metavar="VOLUME")
@@ -56,7 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         "--portal", action="append", required=True, dest="portals", metavar="ADDRESS[:PORT]",
         help="where the target is; once for each portal",
     )  # fmt: skip
+    _secret(add)
     add.set_defaults(run=_volume_add)
+    imported = nouns.add_parser("import-pools", help="add the LUNs of libvirt's iSCSI pools")
+    _secret(imported)
+    imported.set_defaults(run=_volume_import_pools)
     remove = nouns.add_parser("remove", help="remove the file of a volume that no VM has")
     remove.add_argument("volume", metavar="VOLUME")
     remove.set_defaults(run=_volume_remove)
@@ -83,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
 def _finish(parser: argparse.ArgumentParser, run: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
+
+
+def _secret(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--secret", metavar="NAME", help="the CHAP credentials in /etc/kvmlun/secrets"
+    )
 
 
 def _owned(parser: argparse.ArgumentParser, run: Any) -> None:
@@ -166,9 +177,25 @@ async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
 
 
 async def _volume_add(client: Client, arguments: argparse.Namespace) -> str:
-    a = arguments
-    await client.add_volume(a.volume, a.wwid, a.target, a.lun, a.portals)
+    keys = ("wwid", "target", "lun", "portals", "secret")
+    given = {key: value for key in keys if (value := getattr(arguments, key)) is not None}
+    await client.add_volume(arguments.volume, given)
     return ""
+
+
+async def _volume_import_pools(client: Client, arguments: argparse.Namespace) -> str:
+    """Add a volume for each LUN of each pool; one that can't be added keeps none of the others."""
+    from . import discover, pools
+
+    told = []
+    initiator, known = _initiator(arguments), config.read()[0]
+    for pool in pools.pools():
+        for made in discover.of_pool(initiator, pool, known):
+            if not made.problem:
+                secret = {"secret": arguments.secret} if arguments.secret else {}
+                await client.add_volume(made.name, {**made.volume, **secret})
+            told.append(made.problem or f"{made.name}: {made.volume['wwid']}, added")
+    return "".join(f"{line}\n" for line in told) or "no iSCSI pools\n"
 
 
 async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
@@ -177,11 +204,17 @@ async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
 
 
 def _volume_discover(arguments: argparse.Namespace) -> str:
-    from . import discover, libiscsi, loginprobe, secrets
+    from . import discover
+
+    portal = Portal.parse(arguments.portal)
+    return discover.discover(_initiator(arguments), portal, config.read()[0])
+
+
+def _initiator(arguments: argparse.Namespace) -> Initiator:
+    from . import libiscsi, loginprobe, secrets
 
     chap = secrets.load(arguments.secret) if arguments.secret else None
-    initiator = libiscsi.Initiator(loginprobe.initiator(), chap)
-    return discover.discover(initiator, Portal.parse(arguments.portal), config.read()[0])
+    return libiscsi.Initiator(loginprobe.initiator(), chap)
 
 
 def _check(arguments: argparse.Namespace) -> str:

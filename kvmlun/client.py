@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from dbus_next import BusType, Message, MessageType, Variant
@@ -62,16 +62,11 @@ class Client:
     async def volume(self, name: str) -> dict[str, Any]:
         return dict(_plain(await self._manager("GetVolume", "s", name)))
 
-    async def add_volume(
-        self, name: str, wwid: str, target: str, lun: int, portals: Sequence[str]
-    ) -> None:
-        volume = {
-            "wwid": Variant("s", wwid),
-            "target": Variant("s", target),
-            "lun": Variant("u", lun),
-            "portals": Variant("as", list(portals)),
-        }
-        await self._manager("AddVolume", "sa{sv}", name, volume)
+    async def add_volume(self, name: str, volume: Mapping[str, Any]) -> None:
+        """Add a volume; its keys are those of the schema."""
+        kinds = {str: "s", int: "u", list: "as"}
+        variants = {key: Variant(kinds[type(value)], value) for key, value in volume.items()}
+        await self._manager("AddVolume", "sa{sv}", name, variants)
 
     async def remove_volume(self, name: str) -> None:
         await self._manager("RemoveVolume", "s", name)

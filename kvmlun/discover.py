@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from . import errors, yamlfile
 from .config import Config
 from .libiscsi import FoundLun, Initiator
 from .lun import LunAddress, Portal, Wwid
+from .pools import Pool
 
 
 def discover(initiator: Initiator, portal: Portal, catalog: Config) -> str:
@@ -16,44 +18,69 @@ def discover(initiator: Initiator, portal: Portal, catalog: Config) -> str:
 
     Raises errors.Storage where the portal does not list its targets.
     """
-    lines = ["volumes:\n"]
+    lines = ["volumes:"]
     names = set(catalog.volumes)
     for target, portals in sorted(initiator.targets(portal).items()):
         try:
             found = initiator.luns(portal if portal in portals else portals[0], target)
         except errors.Storage as problem:
-            lines.append(f"  # {problem}\n")
+            lines.append(f"  # {problem}")
             continue
         for lun in found:
-            lines += _lun(lun, target, portals, catalog, names)
-    return "".join(lines)
+            own = f"{target.rpartition(':')[2]}-{lun.lun}"
+            made = _proposal(lun, target, portals, catalog, own)
+            if made.problem:
+                lines.append(f"  # {made.problem}")
+                continue
+            lines.append(f"  # {lun.size / 2**30:.4g} GiB")
+            text = yamlfile.dump({_unique(made.name, names): dict(made.volume)})
+            lines += [f"  {line}" for line in text.splitlines()]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _lun(
-    lun: FoundLun, target: str, portals: tuple[Portal, ...], catalog: Config, names: set[str]
-) -> Iterator[str]:
+@dataclass(frozen=True)
+class Proposal:
+    """A volume that could be added, or why there is none (`problem`)."""
+
+    name: str
+    volume: Mapping[str, object]
+    problem: str = ""
+
+
+def of_pool(initiator: Initiator, pool: Pool, catalog: Config) -> Iterator[Proposal]:
+    """Yield what could be added for each LUN of a libvirt pool's target."""
+    if pool.portal is None:
+        yield Proposal("", {}, f"pool {pool.name}: {pool.host} is no address; discover that one")
+        return
+    try:
+        found = initiator.luns(pool.portal, pool.target)
+    except errors.Storage as problem:
+        yield Proposal("", {}, f"pool {pool.name}: {problem}")
+        return
+    for lun in found:
+        yield _proposal(lun, pool.target, (pool.portal,), catalog, f"{pool.name}-{lun.lun}")
+
+
+def _proposal(
+    lun: FoundLun, target: str, portals: tuple[Portal, ...], catalog: Config, name: str
+) -> Proposal:
     address = LunAddress(target, lun.lun)
     if not lun.wwid:
-        yield f"  # {address} has no identity that can be relied on (VPD page 0x83)\n"
-        return
+        problem = f"{address} has no identity that can be relied on (VPD page 0x83)"
+        return Proposal("", {}, problem)
     if known := catalog.by_wwid(Wwid.parse(lun.wwid)):
-        yield f"  # {address} is volume {known.volume}\n"
-        return
-    name = _name(address, names)
-    names.add(name)
-    volume: Mapping[str, object] = {
+        return Proposal("", {}, f"{address} is volume {known.volume}")
+    volume = {
         "wwid": lun.wwid,
         "target": target,
         "lun": lun.lun,
         "portals": [str(portal) for portal in portals],
     }
-    yield f"  # {lun.size / 2**30:.4g} GiB\n"
-    text = yamlfile.dump({name: volume})
-    yield "".join(f"  {line}\n" for line in text.splitlines())
+    return Proposal(re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:60] or "lun", volume)
 
 
-def _name(address: LunAddress, taken: set[str]) -> str:
-    """Propose a name: the target's own part of its name, and the number where there are more."""
-    own = re.sub(r"[^A-Za-z0-9_.-]+", "-", address.target.rpartition(":")[2]).strip("-.")[:50]
-    base = f"{own or 'lun'}-{address.lun}"
-    return next(name for n in range(10**6) if (name := f"{base}.{n}" if n else base) not in taken)
+def _unique(name: str, taken: set[str]) -> str:
+    """Return the name, with a number behind it where it is taken; it is taken then."""
+    free = next(n for i in range(10**6) if (n := f"{name}.{i}" if i else name) not in taken)
+    taken.add(free)
+    return free

@@ -5,7 +5,7 @@ Standard library only, because the hook uses it before any daemon is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -17,6 +17,7 @@ NAMESPACE = "https://kvmlun.github.io/ns/domain/1"
 PREFIX = "kvmlun"
 VERSION = 1
 OVERLAY = "qcow2"  # what an external snapshot makes
+VolumeLink = Callable[[str, str], str | None]
 _MAX_BYTES = 16 << 20  # far above any real definition; bounds what a broken caller can cost
 
 
@@ -64,10 +65,13 @@ class Domain:
         return tuple(link for disk in self.disks for link in disk.links)
 
 
-def parse(xml: bytes, with_metadata: bool = True) -> Domain:
+def parse(
+    xml: bytes, with_metadata: bool = True, volume_link: VolumeLink = lambda *_: None
+) -> Domain:
     """Parse a domain definition; raises errors.Invalid.
 
-    Without `with_metadata` only the disks count, whatever our element says.
+    Without `with_metadata` only the disks count, whatever our element says. `volume_link` tells
+    the link of a storage pool's volume, None for one that is not iSCSI's.
     """
     if len(xml) > _MAX_BYTES:
         raise errors.Invalid("the domain XML is larger than 16 MiB")
@@ -83,7 +87,7 @@ def parse(xml: bytes, with_metadata: bool = True) -> Domain:
     return Domain(
         uuid=uuid,
         name=root.findtext("name", ""),
-        disks=tuple(_disks(root)),
+        disks=tuple(_disks(root, volume_link)),
         luns=tuple(_luns(element)) if ours and element is not None else (),
         overlays=any(
             disk.get("type") == "file" and driver.get("type") == OVERLAY
@@ -93,9 +97,9 @@ def parse(xml: bytes, with_metadata: bool = True) -> Domain:
     )
 
 
-def _disks(root: ElementTree.Element) -> Iterator[Disk]:
+def _disks(root: ElementTree.Element, volume_link: VolumeLink) -> Iterator[Disk]:
     for disk in root.iterfind("devices/disk"):
-        sources = (source.get("dev", "") for source in disk.iter("source"))
+        sources = (_source(source, volume_link) for source in disk.iter("source"))
         links = tuple(dict.fromkeys(s for s in sources if s.startswith((BY_ID, BY_PATH))))
         if not links:
             continue
@@ -113,6 +117,14 @@ def _disks(root: ElementTree.Element) -> Iterator[Disk]:
                 if disk.get("type") == "file"
             ),
         )
+
+
+def _source(source: ElementTree.Element, volume_link: VolumeLink) -> str:
+    """Return a source's path; a volume in mode direct is QEMU's own business (libiscsi)."""
+    pool, volume = source.get("pool"), source.get("volume")
+    if pool and volume and source.get("mode", "host") == "host":
+        return volume_link(pool, volume) or ""
+    return source.get("dev", "")
 
 
 def _luns(element: ElementTree.Element) -> Iterator[Lun]:

@@ -15,6 +15,7 @@ from . import hookproto, links
 
 WWIDS = "/var/lib/kvmlun/wwids"
 BYPASS = "/run/kvmlun/bypass"
+POOLS = ("/run/libvirt/storage", "/etc/libvirt/storage")
 # Whatever is asked can be asked again, as after the death of a daemon that was at it.
 TRIES = 3
 
@@ -125,7 +126,7 @@ def concerns(xml: bytes) -> bool:
             catalog = file.read()
     except OSError:
         catalog = None
-    if b"overlay=" in _metadata(xml):
+    if b"overlay=" in _metadata(xml) or any(map(_is_iscsi_pool, _attributes(xml, b"pool"))):
         return True
     for link in _links(xml):
         judged = links.judge(link)
@@ -138,6 +139,26 @@ def concerns(xml: bytes) -> bool:
             if known or digits in _metadata(xml) or digits[1:] in _metadata(xml):
                 return True
     return False
+
+
+def _is_iscsi_pool(name: str) -> bool:
+    """Tell whether libvirt's file says so; one that can't be read is libvirt's own problem."""
+    for folder in POOLS:
+        try:
+            with open(f"{folder}/{name}.xml", "rb") as file:
+                return b"<pool type='iscsi'" in file.read()
+        except OSError:
+            continue
+    return False
+
+
+def _attributes(xml: bytes, name: bytes) -> set[str]:
+    """Return the values of an attribute anywhere in the XML that libvirt wrote."""
+    rest = xml.split(b" " + name + b"='")[1:]
+    escaped = {text.partition(b"'")[0].decode(errors="replace") for text in rest}
+    for sign, text in (("<", "&lt;"), (">", "&gt;"), ("'", "&apos;"), ("&", "&amp;")):
+        escaped = {value.replace(text, sign) for value in escaped}
+    return {value for value in escaped if "/" not in value}
 
 
 def _links(xml: bytes) -> set[str]:

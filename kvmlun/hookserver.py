@@ -9,7 +9,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from . import domxml, errors, hookproto
+from . import domxml, errors, hookproto, pools
 from .leases import boottime
 from .manager import Manager
 from .wait import Deadline
@@ -117,7 +117,7 @@ class HookServer:
         return _answer("")
 
     async def _call(self, header: Header, xml: bytes) -> None:
-        domain = domxml.parse(xml)
+        domain = domxml.parse(xml, volume_link=pools.volume_link)
         log.debug("%s %s %s", domain.name, header.op, header.extra)
         waited = boottime() - header.boottime
         limit = min(header.deadline, self._manager.limit(header.op))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import libvirt
 
-from . import domxml, errors
+from . import domxml, errors, pools
 from .leases import boottime
 
 log = logging.getLogger("kvmlun.libvirt")
@@ -202,11 +202,11 @@ def _parse(xml: str, domain: Any) -> tuple[domxml.Domain | None, bool]:
     if not xml:
         return None, True
     try:
-        return domxml.parse(xml.encode()), True
+        return domxml.parse(xml.encode(), volume_link=pools.volume_link), True
     except errors.Invalid as problem:
         log.debug("domain %s: %s", domain.name(), problem)
     try:
-        return domxml.parse(xml.encode(), with_metadata=False), False
+        return domxml.parse(xml.encode(), False, pools.volume_link), False
     except errors.Invalid as problem:
         raise errors.Storage(f"domain {domain.name()}: {problem}") from problem
 
