@@ -218,11 +218,11 @@ class Attacher:
 
         iscsid reads them when it starts; until then it reconnects with what it logged in with.
         """
-        for lun in luns:
-            for portal in lun.portals if lun.secret else ():
-                entry = self._ledger.find(lun.address.target, portal)
+        for known in luns:
+            for portal in known.portals if known.secret else ():
+                entry = self._ledger.find(known.address.target, portal)
                 if entry and entry.record:
-                    record = self._node_record(lun.secret)
+                    record = self._node_record(known.secret)
                     await asyncio.to_thread(nodedb.write, entry.target, portal, record)
 
     def _node_record(self, secret: str | None) -> dict[str, str]:
