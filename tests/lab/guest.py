@@ -44,7 +44,7 @@ class Guest(NamedTuple):
 class Disk(NamedTuple):
     """A LUN of a guest; a plain (source, target) or (source, target, driver) tuple does too."""
 
-    source: str
+    source: str  # a path, or POOL/VOLUME
     target: str = "vda"
     driver: Mapping[str, str | None] = {}  # over DRIVER; None drops an option
     extra: str = ""  # more XML inside <disk>: "<shareable/>"
@@ -138,11 +138,15 @@ def domain_xml(
 def disk_xml(disk: Disk) -> str:
     """Return one <disk> element, as virsh attach-device takes it too."""
     options = {key: value for key, value in {**DRIVER, **disk.driver}.items() if value is not None}
+    kind, source = "block", f"dev={quoteattr(disk.source)}"
+    if not disk.source.startswith("/"):
+        pool, _, volume = disk.source.partition("/")
+        kind, source = "volume", f"pool={quoteattr(pool)} volume={quoteattr(volume)}"
     driver = "".join(f" {key}={quoteattr(value)}" for key, value in options.items())
     return f"""\
-    <disk type='block' device='disk'>
+    <disk type='{kind}' device='disk'>
       <driver{driver}/>
-      <source dev={quoteattr(disk.source)}/>
+      <source {source}/>
       <target dev={quoteattr(disk.target)} bus='virtio'/>
       {disk.extra}
     </disk>
