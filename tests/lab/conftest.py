@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, peers, shared_vm, stage
+from tests.lab import Lab, peers, pool, shared_vm, stage
 
 EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
 
@@ -104,6 +104,13 @@ def s(installed: stage.Stage, failed: Callable[[], bool]) -> Iterator[stage.Stag
 @pytest.fixture
 def round_trips() -> int:
     return int(os.environ.get("KVMLUN_ROUND_TRIPS", "5"))
+
+
+@pytest.fixture
+def pools(s: stage.Stage) -> Iterator[pool.Pools]:
+    made = pool.Pools(s)
+    yield made
+    made.drop()
 
 
 @pytest.fixture(scope="module")
