@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, config, errors
 from .client import Client
-from .lun import Portal
+from .lun import Lun, LunAddress, Portal, Wwid
 
 if TYPE_CHECKING:
     from .libiscsi import Initiator
@@ -188,7 +188,7 @@ async def _volume_import_pools(client: Client, arguments: argparse.Namespace) ->
     from . import discover, pools
 
     told = []
-    initiator, known = _initiator(arguments), config.read()[0]
+    initiator, known = _initiator(arguments.secret or ""), config.read()[0]
     for pool in pools.pools():
         for made in discover.of_pool(initiator, pool, known):
             if not made.problem:
@@ -207,13 +207,13 @@ def _volume_discover(arguments: argparse.Namespace) -> str:
     from . import discover
 
     portal = Portal.parse(arguments.portal)
-    return discover.discover(_initiator(arguments), portal, config.read()[0])
+    return discover.discover(_initiator(arguments.secret or ""), portal, config.read()[0])
 
 
-def _initiator(arguments: argparse.Namespace) -> Initiator:
+def _initiator(secret: str) -> Initiator:
     from . import libiscsi, loginprobe, secrets
 
-    chap = secrets.load(arguments.secret) if arguments.secret else None
+    chap = secrets.load(secret) if secret else None
     return libiscsi.Initiator(loginprobe.initiator(), chap)
 
 
@@ -228,7 +228,22 @@ def _check(arguments: argparse.Namespace) -> str:
 
 
 async def _disk_xml(client: Client, arguments: argparse.Namespace) -> str:
-    return await client.disk_xml(arguments.volume, arguments.target)
+    """Print it with what the LUN says of itself, which only root can ask it."""
+    from . import domxml
+
+    volume = await client.volume(arguments.volume)
+    lun = Lun(
+        Wwid.parse(volume["wwid"]),
+        LunAddress(volume["target"], volume["lun"]),
+        tuple(Portal.parse(text) for text in volume["portals"]),
+    )
+    assert lun.wwid
+    try:
+        sectors = _initiator(volume["secret"]).sectors(lun)
+    except errors.Error as problem:
+        print(f"kvmlun: block size not known: {problem}", file=sys.stderr)
+        sectors = None
+    return domxml.disk_xml(lun.wwid.link, arguments.target, sectors, explain=True)
 
 
 async def _connect(client: Client, arguments: argparse.Namespace) -> str:

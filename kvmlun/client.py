@@ -71,9 +71,6 @@ class Client:
     async def remove_volume(self, name: str) -> None:
         await self._manager("RemoveVolume", "s", name)
 
-    async def disk_xml(self, name: str, target: str) -> str:
-        return str(await self._manager("DiskXml", "ss", name, target))
-
     async def connect_volume(self, name: str, owner: str, ttl: int) -> str:
         """Return the link to the disk; `ttl` in seconds, 0 for no end."""
         return str(

@@ -177,19 +177,51 @@ def metadata(uuid: str, luns: Iterable[Lun]) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def disk_xml(link: str, target: str) -> str:
-    """Return the ``<disk>`` element that suits a raw LUN.
+@dataclass(frozen=True)
+class Sectors:
+    """What a LUN says of itself: logical and physical block size in bytes, thin provisioning."""
 
-    cache=none is what a migration needs to be safe; with error_policy=stop a
-    guest pauses when the storage is gone, instead of seeing write errors.
+    logical: int
+    physical: int
+    thin: bool
+
+
+def disk_xml(link: str, target: str, sectors: Sectors | None = None, explain: bool = False) -> str:
+    """Return the ``<disk>`` element that suits a raw LUN, explained in comments if asked for.
+
+    QEMU finds out no block size of a LUN by itself and shows the guest 512 bytes
+    (block/file-posix.c, hdev_probe_blocksizes, knows DASD only).
     """
     disk = ElementTree.Element("disk", type="block", device="disk")
+
+    def why(text: str) -> None:
+        if explain:
+            disk.append(ElementTree.Comment(f" {text} "))
+
+    why("type=block, raw: the LUN itself, with no file system or format of the host in between")
+    why("cache=none: what the guest has flushed is on the LUN; a migration is not safe without")
+    why("io=native: Linux AIO, the shortest way to a block device that has no cache in front")
+    if sectors:
+        thin = "gives that space back" if sectors.thin else "is not thin and may ignore it"
+        why(f"discard=unmap: the array learns what the guest trims (it {thin})")
+    else:
+        why("discard=unmap: the array learns what the guest trims")
+    why("error_policy=stop: a guest whose storage is gone pauses instead of seeing I/O errors")
     ElementTree.SubElement(
         disk, "driver", name="qemu", type="raw", cache="none", io="native",
         discard="unmap", error_policy="stop", rerror_policy="stop",
     )  # fmt: skip
+    why("by WWID: the same name on every host, wherever the LUN is and whatever its device")
     ElementTree.SubElement(disk, "source", dev=link)
     ElementTree.SubElement(disk, "target", dev=target, bus=_bus(target))
+    if sectors is None:
+        why("block size: not known here, so the guest sees 512 bytes; run this where the LUN is")
+    elif (sectors.logical, sectors.physical) != (512, 512):
+        why("blockio: the LUN's own; a smaller write than that would be read, changed and written")
+        ElementTree.SubElement(
+            disk, "blockio",
+            logical_block_size=str(sectors.logical), physical_block_size=str(sectors.physical),
+        )  # fmt: skip
     ElementTree.indent(disk)
     return ElementTree.tostring(disk, encoding="unicode") + "\n"
 

@@ -21,6 +21,7 @@ from ctypes import (
     c_char,
     c_char_p,
     c_int,
+    c_uint8,
     c_uint16,
     c_uint32,
     c_uint64,
@@ -30,7 +31,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import errors, vpd
-from .lun import Portal, parse_target
+from .domxml import Sectors
+from .lun import Lun, Portal, parse_target
 from .secrets import Chap
 
 _DISCOVERY, _NORMAL = 1, 2  # enum iscsi_session_type
@@ -49,6 +51,7 @@ class FoundLun:
     lun: int
     wwid: str
     size: int
+    sectors: Sectors
 
 
 class _Portal(Structure):
@@ -95,7 +98,15 @@ class _Identification(Structure):
 
 
 class _Capacity(Structure):
-    _fields_ = [("last_block", c_uint64), ("block_length", c_uint32)]
+    _fields_ = [
+        ("last_block", c_uint64),
+        ("block_length", c_uint32),
+        ("p_type", c_uint8),
+        ("prot_en", c_uint8),
+        ("p_i_exp", c_uint8),
+        ("lbppbe", c_uint8),  # logical blocks in a physical one, as a power of two
+        ("lbpme", c_uint8),  # thin provisioning
+    ]
 
 
 @functools.cache
@@ -141,6 +152,20 @@ class Initiator:
             session.run("iscsi_free_discovery_data", first)
             return found
 
+    def sectors(self, lun: Lun) -> Sectors:
+        """Ask for the block sizes of a LUN of the catalog. Raises errors.Storage."""
+        problem = errors.Storage(f"{lun.address} is not there")
+        for portal in lun.portals:
+            try:
+                found = self.luns(portal, lun.address.target)
+            except errors.Storage as error:
+                problem = error
+                continue
+            for each in found:
+                if each.wwid == str(lun.wwid):
+                    return each.sectors
+        raise problem
+
     def luns(self, portal: Portal, target: str) -> list[FoundLun]:
         """Log in and ask a target for its disks. Raises errors.Storage."""
         with self._session(portal, target) as session:
@@ -157,8 +182,10 @@ class Initiator:
             identity = next(iter(vpd.identities(_page(identification))), "")
         with session.task("iscsi_readcapacity16_sync", number) as data:
             capacity = _Capacity.from_address(data)
-            size = (capacity.last_block + 1) * capacity.block_length
-        return FoundLun(number & _LUN_BITS, str(identity), size)
+            logical = capacity.block_length
+            sectors = Sectors(logical, logical << capacity.lbppbe, bool(capacity.lbpme))
+            size = (capacity.last_block + 1) * logical
+        return FoundLun(number & _LUN_BITS, str(identity), size, sectors)
 
     @contextlib.contextmanager
     def _session(self, portal: Portal, target: str | None) -> Iterator[_Session]:

@@ -146,7 +146,10 @@ def _not_here(lun: Lun, view: View) -> LunStatus:
 
 
 def volumes(catalog: Iterable[Lun]) -> list[dict[str, object]]:
-    """Return catalog entries as they would be written in YAML, plus name and link."""
+    """Return catalog entries as they would be written in YAML, plus name and link.
+
+    A secret is told by its name.
+    """
     return [
         {
             "name": lun.volume or "",
@@ -155,6 +158,7 @@ def volumes(catalog: Iterable[Lun]) -> list[dict[str, object]]:
             "lun": lun.address.lun,
             "portals": [str(portal) for portal in lun.portals],
             "link": _link(lun.wwid),
+            "secret": lun.secret or "",
         }
         for lun in catalog
     ]

@@ -90,7 +90,7 @@ class Vm:
         wait.wait_for(f"{self.name} shut off", lambda: not self.is_running(host), BOOT_SECONDS)
 
     def command(self, host: machine.Machine, command: str) -> None:
-        """Tell the guest poweroff, reboot, panic, stop or go."""
+        """Tell the guest poweroff, reboot, panic, stop, go, sizes or discard DISK OFFSET LENGTH."""
         host.run(guest.command_argv(self.name, command))
 
     def state(self, host: machine.Machine) -> str:
