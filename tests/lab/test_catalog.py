@@ -87,7 +87,7 @@ def test_check_tells_every_mistake(s: Stage, host: Machine) -> None:
             "/etc/kvmlun/volumes.d/y.yaml:2: volumes.a: portals is missing",
             "/etc/kvmlun/volumes.d/y.yaml:2: volumes.a: target is missing",
             "/etc/kvmlun/volumes.d/y.yaml:2: volumes.a: wwid is missing",
-            "/etc/kvmlun/volumes.d/z.yaml:4: did not find expected node content",
+            "/etc/kvmlun/volumes.d/z.yaml:4: expected the node content, but found '<stream end>'",
         ],
     )
 
