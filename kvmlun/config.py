@@ -160,7 +160,10 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         portals=tuple(_parsed(each, Portal.parse) for each in members["portals"].items()),
         volume=name,
         secret=members["secret"].value if "secret" in members else None,  # type: ignore[arg-type]
+        min_paths=members["min_paths"].value if "min_paths" in members else 1,  # type: ignore[arg-type]
     )
+    if lun.min_paths > len(lun.portals):
+        raise members["min_paths"].error(f"there are only {len(lun.portals)} portals")
     for other in others.values():
         if other.wwid == lun.wwid:
             raise members["wwid"].error(f"is that of volume {other.volume} already")

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Callable
 
 from . import errors
-from .attach import Attacher, Request
+from .attach import Attacher
 from .config import Config
 from .leases import Lease, Leases
+from .request import Request
 from .wait import Deadline
 
 

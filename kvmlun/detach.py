@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 
 from . import errors, iscsi, nodedb, sysfs
 from .ledger import Entry, Ledger
+from .maps import Maps
 from .markers import Markers
 from .sysfs import Disk, Session
 from .wait import Changes, Deadline
@@ -24,9 +26,10 @@ class Detacher:
     """Removes disks and sessions of ours, if really nobody uses them."""
 
     def __init__(
-        self, ledger: Ledger, markers: Markers, workers: Workers, changes: Changes
+        self, ledger: Ledger, markers: Markers, maps: Maps, workers: Workers, changes: Changes
     ) -> None:
         self._ledger = ledger
+        self._maps = maps
         self._markers = markers
         self._workers = workers
         self._changes = changes
@@ -43,6 +46,7 @@ class Detacher:
         if session is None:
             return
         for disk in session.disks:
+            disk = await self._free(disk, needed, deadline)
             await self._check_unused(disk, session, deadline)
         for disk in session.disks:
             await self._delete(session, disk, needed, deadline)
@@ -68,6 +72,7 @@ class Detacher:
         session = sysfs.session(sid)
         for current in session.disks if session else ():
             if (current.hctl, current.number) == (disk.hctl, disk.number) and session:
+                current = await self._free(current, needed, deadline)
                 await self._check_unused(current, session, deadline)
                 await self._delete(session, current, needed, deadline)
 
@@ -81,6 +86,16 @@ class Detacher:
         if entry.record:
             await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
         self._ledger.forget(entry)
+
+    async def _free(self, disk: Disk, needed: Callable[[], bool], deadline: Deadline) -> Disk:
+        """Return the disk without the multipath map that has it as a path."""
+        above = sysfs.multipath_map(disk)
+        if above is None:
+            return disk
+        await self._maps.remove(above, needed, deadline)
+        return dataclasses.replace(
+            disk, holders=tuple(name for name in disk.holders if name != above.name)
+        )
 
     async def _check_unused(self, disk: Disk, session: Session, deadline: Deadline) -> None:
         """Raise errors.Refused unless neither the kernel nor a process uses the disk."""

@@ -92,6 +92,16 @@ class Wwid:
             return f"{BY_ID}scsi-2{value}"
         raise errors.Invalid(f"{self} has no stable by-id link; use its by-path link")
 
+    @property
+    def map_uuid(self) -> str | None:
+        """Device mapper's UUID of its multipath map, None for a t10. name.
+
+        multipath's WWID is udev's ID_SERIAL (multipath.conf(5), uid_attrs), so scsi_id's.
+        """
+        kind, _, value = self.text.partition(".")
+        prefix = {"naa": "3", "eui": "2"}.get(kind)
+        return f"mpath-{prefix}{value}" if prefix else None
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Portal:
@@ -165,7 +175,8 @@ class Lun:
 
     `size` is in bytes, None where the source does not say. `overlay` is told by metadata
     only: the LUN is below a file that an external snapshot made, which alone is in the definition.
-    `secret` is the name of one in this host's catalog, for the portals there.
+    `secret` is the name of one in this host's catalog, for the portals there; `min_paths` is how
+    many of them a start waits for where the LUN is used by multipath.
     """
 
     wwid: Wwid | None
@@ -175,6 +186,7 @@ class Lun:
     volume: str | None = None
     overlay: bool = False
     secret: str | None = None
+    min_paths: int = 1
 
     def __str__(self) -> str:
         return f"{self.wwid or 'a LUN of unknown WWID'} ({self.address})"

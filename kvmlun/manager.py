@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from . import catalog, config, errors, inventory, iscsi, metadata, reconcile, sysfs
-from .attach import Attacher, Request
+from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
@@ -23,10 +23,13 @@ from .domxml import Domain
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
+from .login import Logins
 from .lun import Lun, Portal, Wwid
+from .maps import Maps
 from .markers import Markers
 from .ours import Source, Sources
-from .reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk
+from .reconcile import DropMarker, EndSession, ForgetEntry, ForgetMap, Holds, RemoveDisk
+from .request import Request
 from .retry import Retry
 from .sysfs import Disk, Session
 from .udev import Udev
@@ -41,6 +44,8 @@ _WATCH_SECONDS = 1.0
 _ARRIVAL_SECONDS = 120.0
 # A disk that something has open is looked at again after this time, since a close has no event.
 _BUSY_SECONDS = 2.0
+# A path that is missing is tried again after this time.
+_JOIN_SECONDS = 15.0
 # Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
 # hooks follow each other without end.
 _SOAK_SECONDS = 0.5
@@ -67,6 +72,7 @@ class Manager:
         self._retry = Retry()
         self._arriving: dict[str, float] = {}
         self._retrying: asyncio.Task[None] | None = None
+        self._joining: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._hooks = Precedence()
         self._released: dict[str, float] = {}
@@ -77,11 +83,14 @@ class Manager:
             lambda address: self.config.by_address(address),
             lambda link: inventory.lun_of_link(link, sysfs.sessions()),
         )
-        self._detacher = Detacher(ledger, markers, workers, self.changes)
+        self._maps = Maps(markers, workers)
+        self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
+        self._logins = Logins(
+            lambda: self.config.settings, ledger, self.changes, self._detacher.forget
+        )
         self._attacher = Attacher(
-            lambda: self.config.settings, ledger, markers, workers, self.udev, self.changes,
-            self._detacher.forget, self._purge,
-        )  # fmt: skip
+            self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge
+        )
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
 
     def kick(self) -> None:
@@ -109,7 +118,7 @@ class Manager:
 
     async def _renew(self, luns: Iterable[Lun]) -> None:
         try:
-            await self._attacher.renew(luns)
+            await self._logins.renew(luns)
         except errors.Error as problem:
             log.warning("node records keep the secret of their login: %s", problem)
 
@@ -284,10 +293,41 @@ class Manager:
                 self._retrying = asyncio.ensure_future(
                     self._retry.run(iscsi.answers, self.libvirt.start)
                 )
+        lacking = self._lacking_paths()
+        if lacking and (self._joining is None or self._joining.done()):
+            self._joining = asyncio.ensure_future(self._join(lacking))
         if plan.actions:
             return _BUSY_SECONDS
+        if lacking:
+            return _JOIN_SECONDS
         due = plan.next_due(now, settings.grace)
         return min(settings.audit, expiry, due - now if due is not None else settings.audit)
+
+    def _lacking_paths(self) -> list[Request]:
+        """What running domains use by multipath with fewer paths than there are portals."""
+        found: list[Request] = []
+        up = {s.key for s in sysfs.sessions() if s.up and any(disk.map for disk in s.disks)}
+        for guest in self.listing.guests if self.listing else ():
+            try:
+                sources = self._sources.luns(guest.live) if guest.live else []
+            except errors.Error:
+                continue
+            found += [
+                _request(guest.live, *source)
+                for source in sources
+                if {(source[2].address.target, portal) for portal in source[2].portals} - up
+                and len(source[2].portals) > 1
+            ]
+        return found
+
+    async def _join(self, requests: Iterable[Request]) -> None:
+        """Bring paths that were missing when a domain started, or that were lost for good."""
+        for request in requests:
+            try:
+                if await self._maps.wanted(request):
+                    await self._attacher.paths(request, Deadline(_JOIN_SECONDS))
+            except errors.Error as problem:
+                log.info("a path is still missing: %s", problem)
 
     def _expire(self) -> float:
         """End connections whose time is over; return the seconds until the next one is."""
@@ -352,13 +392,15 @@ class Manager:
         """Do one action; what fails with errors.Error is tried again later."""
         if isinstance(action, DropMarker):
             self._markers.drop(action.id_path)
+        elif isinstance(action, ForgetMap):
+            await self._maps.forget(action.uuid)
         elif isinstance(action, ForgetEntry):
-            async with self._attacher.lock(action.entry.target, Deadline(_BUSY_SECONDS)):
+            async with self._logins.lock(action.entry.target, Deadline(_BUSY_SECONDS)):
                 current = action.entry in self._ledger.entries
                 if current and not self._target_needed(action.entry.target):
                     await self._detacher.forget(action.entry)
         else:
-            async with self._attacher.lock(action.session.target, Deadline(_BUSY_SECONDS)):
+            async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
                 await self._remove(action)
 
     async def _remove(self, action: EndSession | RemoveDisk) -> None:
@@ -384,14 +426,14 @@ class Manager:
         if needed():
             return False
         log.warning("%s: removing the stale device %s", request.link, disk.name)
-        async with self._attacher.lock(session.target, deadline):
+        async with self._logins.lock(session.target, deadline):
             await self._detacher.remove_disk(session.sid, disk, needed, deadline)
         return True
 
     # the world
 
     def holds(self) -> Holds:
-        return inventory.holds(self._leases.all, self.listing, self._attacher.logging_in)
+        return inventory.holds(self._leases.all, self.listing, self._logins.logging_in)
 
     def view(self) -> reconcile.View:
         sessions = sysfs.sessions()
@@ -401,6 +443,7 @@ class Manager:
             entries=self._ledger.entries,
             markers={path: self._markers.scanned(path) for path in self._markers.all},
             holds=self.holds(),
+            lost_maps=self._markers.maps - {found.uuid for found in sysfs.maps()},
         )
 
     def _session_needed(self, sid: int) -> bool:

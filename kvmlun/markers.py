@@ -14,6 +14,7 @@ from .lun import Wwid
 
 FOLDER = Path("/run/kvmlun/luns")
 PROPERTIES = Path("/run/kvmlun/wwids")
+MAPS = Path("/run/kvmlun/maps")
 
 
 class Markers:
@@ -24,8 +25,12 @@ class Markers:
     very WWID from the disk, and asks the disk once more if not.
     """
 
-    def __init__(self, folder: Path = FOLDER, properties: Path = PROPERTIES) -> None:
+    def __init__(
+        self, folder: Path = FOLDER, properties: Path = PROPERTIES, maps: Path = MAPS
+    ) -> None:
         self._folder = folder
+        self._map_folder = maps
+        self._maps = {path.name for path, _ in statefile.read_all(maps)}
         self._properties = properties
         self._marks = {path.name: value for path, value in statefile.read_all(folder)}
         known = {mark.get("wwid") for mark in self._marks.values()}
@@ -39,6 +44,20 @@ class Markers:
     @property
     def all(self) -> frozenset[str]:
         return frozenset(self._marks)
+
+    @property
+    def maps(self) -> frozenset[str]:
+        """Device mapper's UUIDs of the multipath maps that are ours."""
+        return frozenset(self._maps)
+
+    def put_map(self, uuid: str) -> None:
+        """Mark a map; raises errors.Storage."""
+        statefile.write(self._map_folder / uuid, {}, sync=False)
+        self._maps.add(uuid)
+
+    def drop_map(self, uuid: str) -> None:
+        statefile.remove(self._map_folder / uuid)
+        self._maps.discard(uuid)
 
     def scanned(self, id_path: str) -> bool:
         return bool(self._marks.get(id_path, {}).get("scanned"))

@@ -7,11 +7,11 @@ from typing import Any
 
 from . import errors
 from .lun import Lun, LunAddress, Wwid
-from .sysfs import Disk, Session
+from .sysfs import Session
 
 
 def identity(
-    name: str, pinned: Wwid | None, address: LunAddress, facts: Mapping[str, Any], disk: Disk
+    name: str, pinned: Wwid | None, address: LunAddress, facts: Mapping[str, Any], node: str
 ) -> Wwid:
     """Return the device's WWID if it is the pinned one; raises errors.Stale if not.
 
@@ -19,7 +19,7 @@ def identity(
     """
     claims = [Wwid.parse(text) for text in facts["wwids"]]
     if not claims:
-        raise errors.Refused(f"{name}: {disk.node} tells no identity in VPD page 0x83")
+        raise errors.Refused(f"{name}: {node} tells no identity in VPD page 0x83")
     if pinned is None:
         return claims[0]
     if pinned not in claims:
@@ -40,16 +40,16 @@ def unique(name: str, wwid: Wwid, target: str, sessions: Iterable[Session]) -> N
             )
 
 
-def usable(name: str, lun: Lun, facts: Mapping[str, Any], read_only: bool, disk: Disk) -> None:
+def usable(name: str, lun: Lun, facts: Mapping[str, Any], read_only: bool, node: str) -> None:
     """Refuse a device that is too small, write-protected, or in use by the host itself."""
     size = facts["size"]
     if size == 0 or (lun.size and size < lun.size):
-        raise errors.Refused(f"{name}: {disk.node} has {size} bytes, expected {lun.size or 'more'}")
+        raise errors.Refused(f"{name}: {node} has {size} bytes, expected {lun.size or 'more'}")
     if facts["read_only"] and not read_only:
         raise errors.Refused(
-            f"{name}: {disk.node} is write-protected; make the LUN writable or the disk <readonly/>"
+            f"{name}: {node} is write-protected; make the LUN writable or the disk <readonly/>"
         )
     if facts["claimed"]:
         raise errors.Refused(
-            f"{name}: this host itself uses {disk.node} (mount, swap, md or device mapper)"
+            f"{name}: this host itself uses {node} (mount, swap, md or device mapper)"
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .ledger import Entry
-from .lun import Lun, LunAddress, id_path
+from .lun import Lun, LunAddress, Wwid, id_path
 from .sysfs import Disk, Session
 
 
@@ -70,6 +70,7 @@ class View:
     entries: tuple[Entry, ...]
     markers: Mapping[str, bool]  # ID_PATH: whether kvmlun scanned for it
     holds: Holds
+    lost_maps: frozenset[str] = frozenset()  # UUIDs of multipath maps of ours that are not there
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,12 @@ class DropMarker:
     id_path: str
 
 
-Action = EndSession | RemoveDisk | ForgetEntry | DropMarker
+@dataclass(frozen=True)
+class ForgetMap:
+    uuid: str
+
+
+Action = EndSession | RemoveDisk | ForgetEntry | DropMarker | ForgetMap
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,10 @@ def _leftovers(view: View) -> Iterable[Action]:
         late = any(_may_find(session, marked, view) for session in view.sessions)
         if marked not in disks and not late and not _marker_needed(view.holds, marked):
             yield DropMarker(marked)
+    for uuid in view.lost_maps:
+        wwid = Wwid.from_link(f"dm-uuid-{uuid}")
+        if str(wwid) not in view.holds.wwids:
+            yield ForgetMap(uuid)
 
 
 def _may_find(session: Session, marked: str, view: View) -> bool:

@@ -90,7 +90,7 @@ def _present(view: View, config: Config) -> Iterator[LunStatus]:
                 target=session.target,
                 lun=disk.lun & 0x3FFF,
                 portals=(str(session.portal),),
-                device=disk.node,
+                device=f"/dev/{disk.map or disk.name}",
                 link=_link(wwid),
                 size=disk.size,
                 sessions=(session.sid,),

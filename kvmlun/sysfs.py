@@ -31,6 +31,7 @@ class Disk:
     wwid: str  # as the kernel read it at scan time: a hint, never a proof
     holders: tuple[str, ...]
     partitions: tuple[str, ...]
+    map: str = ""  # the multipath map among the holders
 
     @property
     def node(self) -> str:
@@ -58,6 +59,44 @@ class Session:
 
     def id_path(self, disk: Disk) -> str | None:
         return id_path(self.portal, self.target, disk.lun) if self.portal else None
+
+
+@dataclass(frozen=True)
+class Map:
+    """A multipath map; `uuid` is device mapper's, ``mpath-`` and what scsi_id tells of its LUN."""
+
+    name: str
+    number: str  # major:minor
+    uuid: str
+    paths: tuple[str, ...]
+    holders: tuple[str, ...]
+
+    @property
+    def node(self) -> str:
+        return f"/dev/{self.name}"
+
+
+def multipath_map(disk: Disk, root: str = "/sys") -> Map | None:
+    """Return the multipath map that has a disk as a path, None if none has right now."""
+    for path in _names(f"{root}/class/block/{disk.name}/holders"):
+        if found := _map(path, root):
+            return found
+    return None
+
+
+def maps(root: str = "/sys") -> tuple[Map, ...]:
+    """Return every multipath map of this host."""
+    names = (name for name in _names(f"{root}/class/block") if name.startswith("dm-"))
+    return tuple(found for name in names if (found := _map(name, root)))
+
+
+def _map(name: str, root: str) -> Map | None:
+    block = f"{root}/class/block/{name}"
+    uuid, number = read(f"{block}/dm/uuid"), read(f"{block}/dev")
+    if not uuid.startswith("mpath-") or not number:
+        return None
+    paths, holders = tuple(_names(f"{block}/slaves")), tuple(_names(f"{block}/holders"))
+    return Map(name, number, uuid, paths, holders)
 
 
 def sessions(root: str = "/sys") -> tuple[Session, ...]:
@@ -135,9 +174,14 @@ def _disks(device: str) -> Iterator[Disk]:
             read_only=read(f"{block}/ro") == "1",
             state=read(f"{scsi}/state"),
             wwid=read(f"{scsi}/wwid"),
-            holders=tuple(_names(f"{block}/holders")),
+            holders=(holders := tuple(_names(f"{block}/holders"))),
+            map=next((h for h in holders if _is_map(f"{block}/holders/{h}")), ""),
             partitions=tuple(child for child in _names(block) if child.startswith(name)),
         )
+
+
+def _is_map(block: str) -> bool:
+    return read(f"{block}/dm/uuid").startswith("mpath-")
 
 
 def _below(path: str, *prefixes: str) -> list[str]:

@@ -1,0 +1,247 @@
+"""Sessions: logging in to the portals of a LUN, once for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from . import errors, iscsi, nodedb, secrets, sysfs
+from .config import Settings
+from .ledger import Entry, Ledger
+from .links import BY_PATH
+from .lun import Lun, Portal
+from .request import Request
+from .sysfs import Session
+from .wait import Changes, Deadline, turn
+
+log = logging.getLogger("kvmlun.login")
+
+# How often a state without an event of its own (a session's) is looked at while it is waited for.
+_POLL_SECONDS = 0.05
+# For more portals than a VM's start has to wait for.
+_OTHERS_SECONDS = 2.0
+
+
+class Logins:
+    """Logs in. All methods raise errors.Error.
+
+    `forget` removes our node record of an entry without a session, and the entry.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        ledger: Ledger,
+        changes: Changes,
+        forget: Callable[[Entry], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._changes = changes
+        self._forget = forget
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
+        self._born = time.monotonic(), time.time()
+        self._silent: dict[Portal, float] = {}  # since when (monotonic) a portal does not answer
+
+    def lock(self, target: str, deadline: Deadline) -> AbstractAsyncContextManager[None]:
+        """Hold the lock that login and logout of `target` share; raises errors.Timeout."""
+        lock = self._locks.setdefault(target, asyncio.Lock())
+        return turn(lock, f"another login or logout of {target}", deadline)
+
+    @property
+    def logging_in(self) -> frozenset[str]:
+        """Targets with a login under way, also one that its hook no longer waits for."""
+        under_way = {target for target, _ in self._logins}
+        orphans = {entry.target for entry in self._ledger.entries if not entry.sid} - under_way
+        if orphans and self._orphans_go_on():
+            under_way |= orphans
+        return frozenset(under_way)
+
+    def _orphans_go_on(self) -> bool:
+        """Tell whether iscsid may still do what a daemon before this one asked for."""
+        monotonic, epoch = self._born
+        settings = self._settings()
+        # iscsid's own limit, and some for iscsiadm.
+        limit = settings.login * settings.login_attempts + 20
+        if time.monotonic() < monotonic + limit:
+            return True
+        return any(began <= epoch for began in nodedb.started("iscsiadm"))
+
+    async def session(self, request: Request, deadline: Deadline) -> Session:
+        """Have a session to one portal of the LUN, the first that lets this host in."""
+        existing = candidates(request, await self._staying(request, deadline))
+        if existing:
+            return await self.logged_in(request, deadline, "to be logged in")
+        problems: list[errors.Storage] = []
+        for portal in request.lun.portals:
+            try:
+                await self._login(request, portal, deadline)
+                return await self.logged_in(request, deadline, f"at {portal} after login")
+            except errors.Timeout as error:
+                if not problems:
+                    raise
+                problems.append(error)
+                break
+            except errors.Storage as error:
+                problems.append(error)
+        raise _together(request, problems)
+
+    async def sessions(self, request: Request, deadline: Deadline) -> list[Session]:
+        """Have sessions to all portals of the LUN, logged in side by side.
+
+        Once `min_paths` are there the others have a moment left: a portal that is dead must not
+        hold up a VM. Their logins go on, and what they bring is found later.
+        """
+        wanted = request.lun.min_paths
+
+        def up() -> list[Session]:
+            return [s for s in candidates(request, sysfs.sessions()) if s.up]
+
+        known = {s.portal for s in candidates(request, await self._staying(request, deadline))}
+        pending = {
+            asyncio.ensure_future(self._login(request, portal, deadline))
+            for portal in request.lun.portals
+            if portal not in known
+        }
+        logins = frozenset(pending)
+        while pending:
+            limit = min(_OTHERS_SECONDS, deadline.left) if len(up()) >= wanted else deadline.left
+            done, pending = await asyncio.wait(
+                pending, timeout=limit, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+        for late in pending:
+            late.cancel()  # of our wait only
+        problems = [e for task in logins - pending if isinstance(e := task.exception(), Exception)]
+        for problem in problems:
+            if not isinstance(problem, errors.Storage):
+                raise problem
+        if len(logins) - len(pending) - len(problems) + len(known) >= wanted:
+            what = f"{request}: waiting for {wanted} sessions of {request.lun.address.target}"
+            return await self._changes.until(
+                lambda: found if len(found := up()) >= wanted else None, deadline, what,
+                _POLL_SECONDS,
+            )  # fmt: skip
+        raise _together(request, [p for p in problems if isinstance(p, errors.Storage)])
+
+    async def _staying(self, request: Request, deadline: Deadline) -> tuple[Session, ...]:
+        """Return the sessions, once those to the target have ended whose end was asked for."""
+        sessions, target = sysfs.sessions(), request.lun.address.target
+        ending = [s.sid for s in sessions if s.target == target and self._ledger.is_ending(s)]
+        for sid in ending:
+            await self._ended(request, sid, deadline)
+        return sysfs.sessions() if ending else sessions
+
+    async def _ended(self, request: Request, sid: int, deadline: Deadline) -> None:
+        what = f"{request}: the end of session {sid}, which was asked for before,"
+        asked = asyncio.ensure_future(iscsi.logout(sid))
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await asyncio.wait_for(asyncio.shield(asked), deadline.left)
+        except TimeoutError:
+            raise errors.Timeout(f"{what} took too long; does iscsid answer?") from None
+        await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
+
+    async def logged_in(self, request: Request, deadline: Deadline, state: str) -> Session:
+        def up() -> Session | None:
+            return _usable(request, sysfs.sessions())
+
+        what = f"{request}: waiting for the session of {request.lun.address.target} {state}"
+        return await self._changes.until(up, deadline, what, _POLL_SECONDS)
+
+    async def _login(self, request: Request, portal: Portal, deadline: Deadline) -> None:
+        target = request.lun.address.target
+        key = target, portal
+        if not deadline.left:
+            raise errors.Timeout(f"{request}: no time was left to log in to {target} at {portal}")
+        if key not in self._logins:
+            task = asyncio.ensure_future(self._log_in(target, portal, request.lun.secret))
+            self._logins[key] = task
+            task.add_done_callback(lambda _: self._login_done(key))
+        try:
+            await asyncio.wait_for(asyncio.shield(self._logins[key]), deadline.left)
+        except TimeoutError:
+            raise errors.Timeout(
+                f"{request}: login to {target} at {portal} took too long"
+            ) from None
+
+    def _login_done(self, key: tuple[str, Portal]) -> None:
+        task = self._logins.pop(key)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("login: %s", error)
+        self._changes.signal()
+
+    async def renew(self, luns: Iterable[Lun]) -> None:
+        """Put today's secrets into our node records; raises errors.Error.
+
+        iscsid reads them when it starts; until then it reconnects with what it logged in with.
+        """
+        for known in luns:
+            for portal in known.portals if known.secret else ():
+                entry = self._ledger.find(known.address.target, portal)
+                if entry and entry.record:
+                    record = self._node_record(known.secret)
+                    await asyncio.to_thread(nodedb.write, entry.target, portal, record)
+
+    def _node_record(self, secret: str | None) -> dict[str, str]:
+        auth = secrets.load(secret).node_record() if secret else {}
+        return {**self._settings().node_record(), **auth}
+
+    async def _log_in(self, target: str, portal: Portal, secret: str | None) -> None:
+        settings, record = self._settings(), self._node_record(secret)
+        if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
+            await iscsi.probe(target, portal)
+        records = nodedb.records(target, portal)
+        entry = self._ledger.find(target, portal)
+        ours = not records or bool(entry and entry.record)
+        self._ledger.intend(target, portal, record=ours)
+        try:
+            if ours:
+                await asyncio.to_thread(nodedb.write, target, portal, record)
+            await iscsi.login(target, portal, secret or "")
+        except errors.Timeout:
+            # The database stayed locked, so nothing was begun and the entry can't go now either.
+            raise
+        except errors.Storage as error:
+            if isinstance(error, errors.NoAnswer):
+                self._silent[portal] = time.monotonic()
+            entry = self._ledger.find(target, portal)
+            if not self._made(target, portal) and entry:
+                await self._forget(entry)
+            raise
+        self._silent.pop(portal, None)
+        self._made(target, portal)
+        log.info("logged in to %s at %s", target, portal)
+
+    def _made(self, target: str, portal: Portal) -> bool:
+        """Note the session that a login has made; tell whether there is one."""
+        session = next((s for s in sysfs.sessions() if s.key == (target, portal)), None)
+        if session:
+            self._ledger.made(session)
+        return session is not None
+
+
+def _together(request: Request, problems: Sequence[errors.Storage]) -> errors.Storage:
+    """Return one error for what every portal said."""
+    kinds = (errors.NoAnswer, errors.Timeout)
+    silent = all(isinstance(problem, kinds) for problem in problems)
+    kind = errors.NoAnswer if silent else errors.Storage
+    return kind(f"{request}: {'; '.join(map(str, problems))}")
+
+
+def candidates(request: Request, sessions: tuple[Session, ...]) -> list[Session]:
+    """Sessions that lead to the LUN: the listed portals first, a foreign one only for by-id."""
+    wanted = request.lun
+    same = [session for session in sessions if session.target == wanted.address.target]
+    listed = [session for session in same if session.portal in wanted.portals]
+    return listed if listed or request.link.startswith(BY_PATH) else same
+
+
+def _usable(request: Request, sessions: tuple[Session, ...]) -> Session | None:
+    return next((session for session in candidates(request, sessions) if session.up), None)
