@@ -52,6 +52,8 @@ class Attacher:
         """Make the LUN ready and return its proven WWID."""
         if await self._maps.wanted(request):
             return await self._attach_map(request, deadline)
+        if len(request.lun.portals) > 1:
+            log.info("%s: one of %d portals is used", request, len(request.lun.portals))
         async with self._logins.lock(request.lun.address.target, deadline):
             session = await self._logins.session(request, deadline)
         disk, wwid = await self._path(request, session, deadline, mapped=False)

@@ -7,6 +7,7 @@ hook path neither calls libvirt nor waits for anything that does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
@@ -305,19 +306,14 @@ class Manager:
 
     def _lacking_paths(self) -> list[Request]:
         """What running domains use by multipath with fewer paths than there are portals."""
-        found: list[Request] = []
         up = {s.key for s in sysfs.sessions() if s.up and any(disk.map for disk in s.disks)}
+        found: list[Request] = []
         for guest in self.listing.guests if self.listing else ():
-            try:
-                sources = self._sources.luns(guest.live) if guest.live else []
-            except errors.Error:
+            if guest.live is None:
                 continue
-            found += [
-                _request(guest.live, *source)
-                for source in sources
-                if {(source[2].address.target, portal) for portal in source[2].portals} - up
-                and len(source[2].portals) > 1
-            ]
+            with contextlib.suppress(errors.Error):
+                requests = [_request(guest.live, *each) for each in self._sources.luns(guest.live)]
+                found += [r for r in requests if len(r.lun.portals) > 1 and _keys(r.lun) - up]
         return found
 
     async def _join(self, requests: Iterable[Request]) -> None:
@@ -456,6 +452,10 @@ class Manager:
 
     def _target_needed(self, target: str) -> bool:
         return bool(self.holds().of_target(target))
+
+
+def _keys(lun: Lun) -> set[tuple[str, Portal]]:
+    return {(lun.address.target, portal) for portal in lun.portals}
 
 
 def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:

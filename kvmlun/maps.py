@@ -37,10 +37,7 @@ class Maps:
             return False
         if not (request.pinned and request.pinned.map_uuid):
             return False
-        if await _runs():
-            return True
-        log.warning("%s: multipathd does not run, so one portal is used", request)
-        return False
+        return await _runs()
 
     async def have(self, name: str, wwid: Wwid, disks: Sequence[Disk], deadline: Deadline) -> Map:
         """Have these disks of one LUN in its map; `name` is what an error begins with."""

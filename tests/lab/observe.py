@@ -28,19 +28,25 @@ def look():
     links = {link: os.path.basename(os.path.realpath(link))
              for folder in ("by-id", "by-path", "by-uuid", "by-label")
              for link in glob.glob("/dev/disk/%s/*" % folder)}
+    maps = {os.path.basename(block): sorted(os.listdir(block + "/slaves"))
+            for block in glob.glob("/sys/class/block/dm-*")
+            if read(block + "/dm/uuid").startswith("mpath-")}
+    listed = [line.strip("/\\n") for line in open("/etc/multipath/wwids") if line[0] == "/"] \
+        if os.path.exists("/etc/multipath/wwids") else []
     records = [os.path.join(folder, file) for root in ("/etc/iscsi/nodes", "/var/lib/iscsi/nodes")
                for folder, _, files in os.walk(root) for file in files]
     state = [os.path.join(folder, file) for root in ("/run/kvmlun", "/var/lib/kvmlun/owned")
              for folder, _, files in os.walk(root) for file in files if file != "hook.sock"]
     return {"sessions": sessions, "disks": disks, "records": records, "state": state,
-            "links": {link: disk for link, disk in links.items() if disk in disks}}
+            "maps": maps, "listed": listed,
+            "links": {link: disk for link, disk in links.items() if disk in disks or disk in maps}}
 deadline = time.monotonic() + float(sys.argv[1])
 while True:
     try:
         seen = look()
     except FileNotFoundError:
         continue  # what went away in the middle of a look
-    clean = not any(seen[kind] for kind in ("sessions", "disks", "records", "state"))
+    clean = not any(seen[kind] for kind in seen if kind != "links")
     if clean or time.monotonic() >= deadline:
         break
     time.sleep(0.1)
@@ -50,7 +56,10 @@ print(json.dumps(seen))
 
 @dataclass(frozen=True)
 class HostState:
-    """Sessions by name, disks by name, links to these disks, node records, kvmlun's own files."""
+    """Sessions by name, disks by name, links to these disks, node records, kvmlun's own files.
+
+    And multipath maps with the names of their paths, and the WWIDs that multipath has listed.
+    """
 
     host: str
     sessions: dict[str, tuple[str, str]]
@@ -58,6 +67,8 @@ class HostState:
     links: dict[str, str]
     records: tuple[str, ...]
     state: tuple[str, ...]
+    maps: dict[str, list[str]]
+    listed: tuple[str, ...]
 
     @property
     def targets(self) -> list[str]:
@@ -65,7 +76,8 @@ class HostState:
 
     @property
     def is_clean(self) -> bool:
-        return not (self.sessions or self.disks or self.records or self.state)
+        initiator = self.sessions or self.disks or self.records or self.state
+        return not (initiator or self.maps or self.listed)
 
     def rows(self) -> list[str]:
         """Return one line for each thing that is there, for people."""
@@ -89,6 +101,8 @@ def observe(host: machine.Machine, clean_within: float = 0) -> HostState:
         links=found["links"],
         records=tuple(found["records"]),
         state=tuple(found["state"]),
+        maps=found["maps"],
+        listed=tuple(found["listed"]),
     )
 
 

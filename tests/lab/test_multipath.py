@@ -1,0 +1,144 @@
+"""LUNs with two portals: a map where multipathd runs, one path where it does not."""
+
+import pytest
+
+from tests.lab import CommandFailed, observe, san, wait_for
+from tests.lab.machine import Machine
+from tests.lab.stage import Stage
+from tests.lab.vm import Vm
+
+pytestmark = pytest.mark.one_host
+
+
+@pytest.fixture
+def s(s: Stage) -> Stage:
+    if s.peer.name != "kvmlun":
+        pytest.skip("the naive hook knows one portal")
+    return s
+
+
+@pytest.fixture
+def host(s: Stage) -> Machine:
+    return s.kvms[0]
+
+
+@pytest.fixture
+def volume(s: Stage) -> san.Volume:
+    return s.volume("vm1", portals=s.san.portals())
+
+
+def paths(s: Stage) -> int:
+    """How many paths the one map has, 0 without a map."""
+    maps = list(s.states()[0].maps.values())
+    return len(maps[0]) if len(maps) == 1 else 0
+
+
+def active(host: Machine) -> int:
+    """How many of its paths multipathd would use now."""
+    shown = host.run(["multipathd", "show", "paths", "format", "%d %t"]).out
+    return sum(line.endswith(" active") for line in map(str.strip, shown.splitlines()))
+
+
+def ends_clean(s: Stage, vm: Vm) -> None:
+    vm.destroy(s.kvms[0])
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+@pytest.mark.parametrize("prefix", ["wwn-0x", "scsi-3", "dm-uuid-mpath-3"])
+def test_the_vm_gets_the_map(s: Stage, host: Machine, volume: san.Volume, prefix: str) -> None:
+    link = f"/dev/disk/by-id/{prefix}{volume.wwid.removeprefix('naa.')}"
+    vm = s.vm("vm1", [volume], links=[link])
+    vm.start(host)
+    state = s.states()[0]
+    (name,) = state.maps
+    assert state.links[link] == name and sorted(state.maps[name]) == sorted(state.disks)
+    assert len(state.sessions) == 2
+    (lun,) = [each for each in observe.status(host)["luns"] if each["wwid"] == volume.wwid]
+    assert lun["device"] == f"/dev/{name}" and len(lun["sessions"]) == 2
+    ends_clean(s, vm)
+
+
+def test_one_path_cut_and_restored(s: Stage, host: Machine, volume: san.Volume) -> None:
+    vm = s.vm("vm1", [volume])
+    vm.start(host)
+    wait_for("both paths", lambda: active(host) == 2, 30)
+    for network in ("san_a", "san_b"):
+        host.cut(network)
+        try:
+            wait_for("one path", lambda: active(host) == 1, 60)
+            vm.wait_writes(host)
+        finally:
+            host.restore(network)
+        wait_for("both paths", lambda: active(host) == 2, 90)
+        vm.wait_writes(host)
+    assert vm.state(host) == "running"
+    ends_clean(s, vm)
+
+
+def test_a_start_with_a_dead_portal_and_its_return(
+    s: Stage, host: Machine, volume: san.Volume
+) -> None:
+    vm = s.vm("vm1", [volume])
+    host.cut("san_b")
+    try:
+        vm.start(host)
+        assert paths(s) == 1
+    finally:
+        host.restore("san_b")
+    wait_for("the second path", lambda: paths(s) == 2 and active(host) == 2, 90)
+    vm.wait_writes(host)
+    ends_clean(s, vm)
+
+
+def test_min_paths(s: Stage, host: Machine, volume: san.Volume) -> None:
+    vm = s.vm("vm1", [volume])
+    s.peer.know(host, "vm1", [volume], min_paths=2)
+    host.cut("san_b")
+    try:
+        with pytest.raises(CommandFailed) as refused:
+            vm.start(host, writing=False)
+    finally:
+        host.restore("san_b")
+    told = refused.value.err.strip().splitlines()[-1]
+    assert "volume vm1-0: " in told and volume.portals[1] in told
+    s.wait_clean()
+    vm.start(host)
+    assert paths(s) == 2
+    ends_clean(s, vm)
+
+
+def test_a_by_path_source_of_a_mapped_lun(s: Stage, host: Machine, volume: san.Volume) -> None:
+    vm = s.vm("vm1", [volume], by_path=True)
+    host.run("kvmlun connect vm1-0")
+    with pytest.raises(CommandFailed) as refused:
+        vm.start(host, writing=False)
+    assert f"name the disk {volume.by_id}" in refused.value.err
+    host.run("kvmlun disconnect vm1-0")
+    s.wait_clean()
+    # Nothing has it as a path now: it is used as it is.
+    vm.start(host)
+    assert paths(s) == 0 and len(s.states()[0].sessions) == 1
+    ends_clean(s, vm)
+
+
+def test_without_multipathd_one_path_is_used(s: Stage, host: Machine, volume: san.Volume) -> None:
+    vm = s.vm("vm1", [volume])
+    host.run("systemctl mask --runtime --now multipathd.socket multipathd")
+    try:
+        vm.start(host)
+        assert paths(s) == 0 and len(s.states()[0].sessions) == 1
+        ends_clean(s, vm)
+    finally:
+        host.run("systemctl unmask --runtime multipathd.socket multipathd")
+        host.run("systemctl start multipathd.socket multipathd")
+
+
+def test_kvmlund_killed_with_a_map(s: Stage, host: Machine, volume: san.Volume) -> None:
+    vm = s.vm("vm1", [volume])
+    vm.start(host)
+    host.kill_daemon("kvmlund")
+    wait_for("kvmlund", lambda: host.run("kvmlun status", check=False).rc == 0, 30)
+    assert paths(s) == 2
+    vm.wait_writes(host)
+    ends_clean(s, vm)
