@@ -66,6 +66,14 @@ def test_settings(tmp_path):
         ("volumes:\n" + VOLUME.replace("vm1: {", "../x: {"), ":2: volumes.../x: "),
         ("volumes:\n" + VOLUME + VOLUME, ":3: volumes.vm1: is given twice"),
         ("volumes:\n" + VOLUME + VOLUME.replace("vm1:", "vm2:"), ":3: volumes.vm2.wwid: "),
+        (
+            "volumes:\n" + VOLUME.replace("vm1: {", "vm1: {min_paths: 2, "),
+            ":2: volumes.vm1.min_paths: ",
+        ),
+        (
+            "volumes:\n" + VOLUME.replace("vm1: {", "vm1: {secret: ../x, "),
+            ":2: volumes.vm1.secret: ",
+        ),
         ("volumes: [1]\n", ":1: volumes: must be a mapping"),
         ("volume: {}\n", ":1: volume: unknown key"),
         ("settings:\n  grace: soon\n", ":2: settings.grace: "),

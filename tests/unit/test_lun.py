@@ -8,6 +8,12 @@ from kvmlun.lun import LunAddress, Portal, Wwid, id_path, parse_by_path, parse_l
 NAA6 = "6001405a1b2c3d4e5f60718293a4b5c6"
 
 
+def test_a_wwid_names_its_multipath_map():
+    assert Wwid.parse(f"naa.{NAA6}").map_uuid == f"mpath-3{NAA6}"
+    assert Wwid.parse("eui.0123456789abcdef").map_uuid == "mpath-20123456789abcdef"
+    assert Wwid.parse("t10.vendor disk").map_uuid is None
+
+
 @pytest.mark.parametrize(
     "link, wwid",
     [

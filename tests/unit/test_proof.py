@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from kvmlun import errors, proof
-from kvmlun.attach import Request
+from kvmlun.request import Request
 
 from . import worlds
 from .worlds import BY_PATH, LUN, OTHER_WWID, TARGET, UUID, WWID
@@ -15,22 +15,22 @@ DISK = worlds.disk()
 
 
 def test_the_pinned_disk():
-    assert proof.identity("vm1", WWID, LUN.address, FACTS, DISK) == WWID
+    assert proof.identity("vm1", WWID, LUN.address, FACTS, DISK.node) == WWID
 
 
 def test_any_of_the_devices_names_may_be_the_pinned_one():
     facts = {**FACTS, "wwids": [str(OTHER_WWID), str(WWID)]}
-    assert proof.identity("vm1", WWID, LUN.address, facts, DISK) == WWID
+    assert proof.identity("vm1", WWID, LUN.address, facts, DISK.node) == WWID
 
 
 def test_another_disk_is_refused_and_named():
     facts = {**FACTS, "wwids": [str(OTHER_WWID)]}
     with pytest.raises(errors.Stale, match=f"not {WWID} but {OTHER_WWID}"):
-        proof.identity("vm1", WWID, LUN.address, facts, DISK)
+        proof.identity("vm1", WWID, LUN.address, facts, DISK.node)
 
 
 def test_without_a_pin_the_first_name_is_the_one():
-    assert proof.identity("vm1", None, LUN.address, FACTS, DISK) == WWID
+    assert proof.identity("vm1", None, LUN.address, FACTS, DISK.node) == WWID
 
 
 def test_the_link_is_a_pin_as_well():
@@ -42,7 +42,7 @@ def test_the_link_is_a_pin_as_well():
 
 def test_no_identity_is_refused():
     with pytest.raises(errors.Refused, match="no identity"):
-        proof.identity("vm1", None, LUN.address, {**FACTS, "wwids": []}, DISK)
+        proof.identity("vm1", None, LUN.address, {**FACTS, "wwids": []}, DISK.node)
 
 
 def test_one_identity_on_two_targets_is_refused():
@@ -63,9 +63,9 @@ def test_one_identity_on_two_targets_is_refused():
 )
 def test_unusable_devices_are_refused(change, read_only, text):
     with pytest.raises(errors.Refused, match=text):
-        proof.usable(BY_PATH, LUN, {**FACTS, **change}, read_only, DISK)
+        proof.usable(BY_PATH, LUN, {**FACTS, **change}, read_only, DISK.node)
 
 
 def test_a_read_only_disk_may_be_write_protected_and_a_grown_one_larger():
     facts = {**FACTS, "read_only": True, "size": LUN.size * 2}
-    proof.usable(BY_PATH, LUN, facts, True, DISK)
+    proof.usable(BY_PATH, LUN, facts, True, DISK.node)

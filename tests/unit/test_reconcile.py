@@ -1,9 +1,19 @@
 """What is taken away, when, and what never is."""
 
+import dataclasses
+
 import pytest
 
 from kvmlun.lun import LunAddress
-from kvmlun.reconcile import DropMarker, EndSession, ForgetEntry, Holds, RemoveDisk, decide
+from kvmlun.reconcile import (
+    DropMarker,
+    EndSession,
+    ForgetEntry,
+    ForgetMap,
+    Holds,
+    RemoveDisk,
+    decide,
+)
 
 from . import worlds
 from .worlds import ADDRESS, PORTAL, TARGET, WWID
@@ -143,3 +153,9 @@ def test_the_session_of_another_portal_is_not_taken_for_the_entrys():
     other = worlds.session(7, portal=type(PORTAL)("10.77.2.1"))
     world = worlds.view(other, entries=[worlds.entry()])
     assert ForgetEntry(worlds.entry()) in due(world)
+
+
+def test_a_map_that_is_gone_is_forgotten_unless_its_lun_is_needed():
+    view = dataclasses.replace(worlds.view(), lost_maps=frozenset({WWID.map_uuid}))
+    assert due(view, 0) == (ForgetMap(WWID.map_uuid),)
+    assert not due(dataclasses.replace(view, holds=hold(wwid=str(WWID))), 0)

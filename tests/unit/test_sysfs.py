@@ -69,3 +69,33 @@ def test_a_disk_is_found_by_its_number(tmp_path):
 
 def test_no_iscsi_at_all(tmp_path):
     assert sysfs.sessions(tmp_path) == ()
+
+
+def test_a_multipath_map_and_its_paths(tmp_path):
+    """As multipath-tools 0.9.4 made it; holders and slaves are links to the devices."""
+    path = tree(tmp_path) / "target2:0:0/2:0:0:0/block/sda"
+    dm = tmp_path / "devices/virtual/block/dm-0"
+    uuid = str(WWID.map_uuid)
+    for name, text in {
+        "dm/uuid": uuid,
+        "dev": "254:0",
+        "holders/x/y": "",
+        "slaves/sdb/x": "",
+    }.items():
+        (dm / name).parent.mkdir(parents=True, exist_ok=True)
+        (dm / name).write_text(text + "\n")
+    (dm / "slaves/sda").symlink_to(path)
+    (path / "holders/dm-0").rmdir()
+    (path / "holders/dm-0").symlink_to(dm)
+    block = tmp_path / "class/block"
+    block.mkdir()
+    (block / "dm-0").symlink_to(dm)
+    (block / "sda").symlink_to(path)
+    (disk,) = sysfs.sessions(tmp_path)[0].disks
+    assert disk.map == "dm-0"
+    wanted = sysfs.Map("dm-0", "254:0", uuid, ("sda", "sdb"), ("x",))
+    assert sysfs.multipath_map(disk, tmp_path) == wanted
+    assert sysfs.maps(tmp_path) == (wanted,)
+    (dm / "dm/uuid").write_text("LVM-abc\n")
+    assert sysfs.multipath_map(disk, tmp_path) is None and sysfs.maps(tmp_path) == ()
+    assert sysfs.sessions(tmp_path)[0].disks[0].map == ""
