@@ -142,3 +142,47 @@ def test_kvmlund_killed_with_a_map(s: Stage, host: Machine, volume: san.Volume) 
     assert paths(s) == 2
     vm.wait_writes(host)
     ends_clean(s, vm)
+
+
+def test_all_paths_gone(s: Stage, host: Machine, volume: san.Volume) -> None:
+    """LIO's default in multipath is to queue: the guest waits, and goes on."""
+    vm = s.vm("vm1", [volume])
+    vm.start(host)
+    wait_for("both paths", lambda: active(host) == 2, 30)
+    for network in ("san_a", "san_b"):
+        host.cut(network)
+    try:
+        wait_for("no path", lambda: active(host) == 0, 60)
+        assert vm.state(host) == "running"
+        assert host.run("kvmlun status").rc == 0
+    finally:
+        for network in ("san_a", "san_b"):
+            host.restore(network)
+    vm.wait_writes(host)
+    ends_clean(s, vm)
+
+
+def test_hands_off_the_map(s: Stage, host: Machine, volume: san.Volume) -> None:
+    """A volume group and a label on the disk, as a guest would have put them there."""
+    offset = 16 << 20
+    s.san.host.run(
+        f"dev=$(losetup -f --show {volume.path}) && vgcreate -y guestvg $dev && "
+        "lvcreate -y -Wn -l 50%FREE -n root guestvg; vgchange -an guestvg; losetup -d $dev",
+        timeout=120,
+    )
+    before = s.san.read(volume, 0, offset)
+    vm = s.vm("vm1", [volume], offset=offset)
+    vm.start(host)
+    wait_for("both paths", lambda: active(host) == 2, 30)
+    host.cut("san_b")
+    wait_for("one path", lambda: active(host) == 1, 60)
+    host.restore("san_b")
+    wait_for("both paths", lambda: active(host) == 2, 90)
+    host.run("udevadm trigger --settle --subsystem-match=block")
+    (name,) = s.states()[0].maps
+    assert host.run(f"ls /sys/block/{name}/holders").out == ""
+    shown = host.run(f"udevadm info -q property /dev/{name}").out
+    assert "ID_FS_TYPE=LVM" not in shown and "KVMLUN_GUEST=1" in shown
+    assert "guestvg" not in host.run("ls /dev/mapper /dev").out
+    ends_clean(s, vm)
+    assert any(before) and s.san.read(volume, 0, offset) == before
