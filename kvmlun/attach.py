@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
 
 from . import errors, lun, proof, sysfs
-from .login import Logins, candidates
+from .login import OTHERS_SECONDS, Logins, candidates
 from .lun import Lun, Wwid
 from .maps import Maps
 from .markers import Markers
 from .request import Request
 from .sysfs import Disk, Map, Session
 from .udev import Record, Udev
-from .wait import Changes, Deadline
+from .wait import Changes, Deadline, enough
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.attach")
+T = TypeVar("T")
 
 
 class Attacher:
@@ -50,7 +51,7 @@ class Attacher:
 
     async def attach(self, request: Request, deadline: Deadline) -> Wwid:
         """Make the LUN ready and return its proven WWID."""
-        if await self._maps.wanted(request):
+        if await self._maps.wanted(request, deadline):
             return await self._attach_map(request, deadline)
         if len(request.lun.portals) > 1:
             log.info("%s: one of %d portals is used", request, len(request.lun.portals))
@@ -63,6 +64,10 @@ class Attacher:
     async def _attach_map(self, request: Request, deadline: Deadline) -> Wwid:
         above, wwid = await self.paths(request, deadline)
         await self._prove_map(request, above, deadline)
+        record = self._udev.record(above.name)
+        if record and not record.guest:
+            # Somebody else's map, or one that multipathd made before it was marked.
+            await self._scsi(request, deadline, "change", above.name)
 
         def ready() -> bool:
             record = self._udev.record(above.name)
@@ -74,46 +79,60 @@ class Attacher:
         return wwid
 
     async def paths(self, request: Request, deadline: Deadline) -> tuple[Map, Wwid]:
-        """Have the LUN's paths, as many as answer, in a multipath map."""
+        """Have the LUN's paths, as many as answer, in its multipath map."""
+        assert request.pinned
         async with self._logins.lock(request.lun.address.target, deadline):
             sessions = await self._logins.sessions(request, deadline)
-        each = [self._path(request, session, deadline, mapped=True) for session in sessions]
-        results = await asyncio.gather(*each, return_exceptions=True)
-        problems = [result for result in results if isinstance(result, BaseException)]
-        for problem in problems:
-            if not isinstance(problem, errors.Storage):
-                raise problem
-        found = [result for result in results if not isinstance(result, BaseException)]
-        if len(found) < request.lun.min_paths:
-            raise problems[0]
-        for problem in problems:
-            log.warning("%s: a path less: %s", request, problem)
+        self._maps.expect(request.pinned)
+        found = await self._enough(
+            request, [self._path(request, session, deadline, mapped=True) for session in sessions]
+        )
         wwid = found[0][1]
         above = await self._maps.have(str(request), wwid, [disk for disk, _ in found], deadline)
         return above, wwid
+
+    async def _enough(self, request: Request, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Return what at least `min_paths` calls give; a path that hangs holds up no VM."""
+        found, problems = await enough(calls, request.lun.min_paths, OTHERS_SECONDS)
+        for problem in problems:
+            if not isinstance(problem, errors.Storage):
+                raise problem
+        if len(found) < request.lun.min_paths:
+            raise problems[0] if problems else errors.Refused(f"{request}: no path is left")
+        for problem in problems:
+            log.warning("%s: a path less: %s", request, problem)
+        return found
 
     async def verify(self, request: Request, deadline: Deadline) -> Wwid:
         """Prove again what is there now, bringing nothing."""
         gone = errors.Refused(f"{request}: {request.lun} is gone from this host")
         if not candidates(request, sysfs.sessions()):
             raise gone
-        await self._logins.logged_in(request, deadline, "to be back")
-        mapped = await self._maps.wanted(request)
-        wwid = None
-        for session in candidates(request, sysfs.sessions()):
-            disk = find_disk(session, request.lun)
-            if not (session.up and disk):
-                continue
-            wwid = await self._prove(request, session, disk, deadline, mapped)
-            above = sysfs.multipath_map(disk) if mapped else None
-            if above:
-                await self._prove_map(request, above, deadline)
-            _check_link(request, above or disk)
-            if not mapped:
-                break
-        if wwid is None:
+        session = await self._logins.logged_in(request, deadline, "to be back")
+        if await self._maps.wanted(request, deadline):
+            return await self._verify_map(request, deadline)
+        disk = find_disk(session, request.lun)
+        if not disk:
             raise gone
+        wwid = await self._prove(request, session, disk, deadline, mapped=False)
+        _check_link(request, disk)
         return wwid
+
+    async def _verify_map(self, request: Request, deadline: Deadline) -> Wwid:
+        paths = [
+            (session, disk)
+            for session in candidates(request, sysfs.sessions())
+            if session.up and (disk := find_disk(session, request.lun)) and disk.map
+        ]
+        above = sysfs.multipath_map(paths[0][1]) if paths else None
+        if above is None:
+            raise errors.Refused(f"{request}: its multipath map is gone from this host")
+        wwids = await self._enough(
+            request, [self._prove(request, *path, deadline, mapped=True) for path in paths]
+        )
+        await self._prove_map(request, above, deadline)
+        _check_link(request, above)
+        return wwids[0]
 
     async def _path(
         self, request: Request, session: Session, deadline: Deadline, mapped: bool
@@ -225,6 +244,7 @@ class Attacher:
         return wwid
 
     async def _prove_map(self, request: Request, above: Map, deadline: Deadline) -> None:
+        """What QEMU opens; multipathd may have added paths that were not proven one by one."""
         with _named(request):
             facts = await self._workers.probe(above.name, above.number, deadline.left)
         address = request.lun.address

@@ -188,13 +188,17 @@ async def _volume_import_pools(client: Client, arguments: argparse.Namespace) ->
     from . import discover, pools
 
     told = []
-    initiator, known = _initiator(arguments.secret or ""), config.read()[0]
+    initiator = _initiator(arguments.secret or "")
+    secret = {"secret": arguments.secret} if arguments.secret else {}
     for pool in pools.pools():
-        for made in discover.of_pool(initiator, pool, known):
-            if not made.problem:
-                secret = {"secret": arguments.secret} if arguments.secret else {}
-                await client.add_volume(made.name, {**made.volume, **secret})
-            told.append(made.problem or f"{made.name}: {made.volume['wwid']}, added")
+        for made in discover.of_pool(initiator, pool, config.read()[0]):
+            problem = made.problem
+            if not problem:
+                try:
+                    await client.add_volume(made.name, {**made.volume, **secret})
+                except errors.Error as error:
+                    problem = f"{made.name}: {error}"
+            told.append(problem or f"{made.name}: {made.volume['wwid']}, added")
     return "".join(f"{line}\n" for line in told) or "no iSCSI pools\n"
 
 

@@ -159,15 +159,18 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         ),
         portals=tuple(_parsed(each, Portal.parse) for each in members["portals"].items()),
         volume=name,
-        secret=members["secret"].value if "secret" in members else None,  # type: ignore[arg-type]
-        min_paths=members["min_paths"].value if "min_paths" in members else 1,  # type: ignore[arg-type]
+        **{key: members[key].value for key in ("secret", "min_paths") if key in members},
     )
     if lun.min_paths > len(lun.portals):
         raise members["min_paths"].error(f"there are only {len(lun.portals)} portals")
     for other in others.values():
+        shared = set(other.portals) & set(lun.portals)
+        same_target = other.address.target == lun.address.target
+        if shared and same_target and other.secret != lun.secret:
+            raise node.error(f"has the session of volume {other.volume}, so also its secret")
         if other.wwid == lun.wwid:
             raise members["wwid"].error(f"is that of volume {other.volume} already")
-        if other.address == lun.address and set(other.portals) & set(lun.portals):
+        if shared and other.address == lun.address:
             raise members["target"].error(
                 f"target and LUN are those of volume {other.volume} already"
             )

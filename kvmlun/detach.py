@@ -89,12 +89,12 @@ class Detacher:
 
     async def _free(self, disk: Disk, needed: Callable[[], bool], deadline: Deadline) -> Disk:
         """Return the disk without the multipath map that has it as a path."""
-        above = sysfs.multipath_map(disk)
-        if above is None:
+        if not sysfs.multipath_map(disk):
             return disk
-        await self._maps.remove(above, needed, deadline)
+        await self._maps.free(disk, needed, deadline)
+        left = sysfs.multipath_map(disk)
         return dataclasses.replace(
-            disk, holders=tuple(name for name in disk.holders if name != above.name)
+            disk, holders=tuple(n for n in disk.holders if n != disk.map or left)
         )
 
     async def _check_unused(self, disk: Disk, session: Session, deadline: Deadline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 
@@ -66,17 +67,22 @@ def spelled(link: str) -> LunAddress | None:
 
 def lun_of_link(link: str, sessions: Iterable[Session]) -> Lun | None:
     """Describe the LUN that a link leads to right now, None if it is no disk of a session."""
-    node = os.path.realpath(link)
+    node, found = os.path.realpath(link), None
     for session in sessions:
         for disk in session.disks:
-            if disk.node == node and session.portal:
-                try:
-                    wwid = Wwid.from_link(link) or Wwid.parse(disk.wwid)
-                except errors.Invalid:
-                    return None
-                address = LunAddress(session.target, disk.lun & 0x3FFF)
-                return Lun(wwid, address, (session.portal,), disk.size)
-    return None
+            if node not in (disk.node, f"/dev/{disk.map}") or not session.portal:
+                continue
+            if found:
+                # Another path of its multipath map.
+                found = dataclasses.replace(found, portals=(*found.portals, session.portal))
+                continue
+            try:
+                wwid = Wwid.from_link(link) or Wwid.parse(disk.wwid)
+            except errors.Invalid:
+                return None
+            address = LunAddress(session.target, disk.lun & 0x3FFF)
+            found = Lun(wwid, address, (session.portal,), disk.size)
+    return found
 
 
 def other_needs(

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import ctypes.util
 import functools
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -35,10 +36,14 @@ from .domxml import Sectors
 from .lun import Lun, Portal, parse_target
 from .secrets import Chap
 
+log = logging.getLogger("kvmlun.libiscsi")
+
 _DISCOVERY, _NORMAL = 1, 2  # enum iscsi_session_type
 _NOT_WELL_KNOWN = 0  # REPORT LUNS, SELECT REPORT (SPC-5, 6.34)
-_ALLOCATION = 16384
+_ALLOCATION = 1 << 20
+_PAGE_ALLOCATION = 0xFFC  # below 4 KiB, as some arrays want it
 _DEVICE_IDENTIFICATION = 0x83
+_CAPACITY = 32  # READ CAPACITY(16), SBC-4, 5.21
 _DISK = 0  # peripheral device type, direct access block device
 _ATTEMPTS = 3  # the first may only tell of a unit attention (SAM-5, 5.14)
 _LUN_BITS = 0x3FFF  # without the addressing method (SAM-5, 4.7)
@@ -129,6 +134,7 @@ def _library() -> Any:
     library.scsi_free_scsi_task.argtypes = [c_void_p]
     library.scsi_free_scsi_task.restype = None
     library.scsi_datain_unmarshall.argtypes = [c_void_p]
+    library.scsi_datain_getfullsize.argtypes = [c_void_p]
     return library
 
 
@@ -147,8 +153,12 @@ class Initiator:
             found: dict[str, tuple[Portal, ...]] = {}
             for target in _chain(first):
                 addresses = [each.portal.decode() for each in _chain(target.portals)]
-                name = parse_target(target.target_name.decode(errors="replace"))
-                found[name] = tuple(Portal.parse(text.partition(",")[0]) for text in addresses)
+                name = target.target_name.decode(errors="replace")
+                try:
+                    portals = [Portal.parse(text.partition(",")[0]) for text in addresses]
+                    found[parse_target(name)] = tuple(portals) or (portal,)
+                except errors.Invalid as problem:
+                    log.warning("target %r is left out: %s", name[:80], problem)
             session.run("iscsi_free_discovery_data", first)
             return found
 
@@ -169,18 +179,30 @@ class Initiator:
     def luns(self, portal: Portal, target: str) -> list[FoundLun]:
         """Log in and ask a target for its disks. Raises errors.Storage."""
         with self._session(portal, target) as session:
-            with session.task("iscsi_reportluns_sync", _NOT_WELL_KNOWN, _ALLOCATION) as data:
+            with session.task(
+                "iscsi_reportluns_sync", _NOT_WELL_KNOWN, _ALLOCATION, limit=_ALLOCATION
+            ) as data:
                 count = c_uint32.from_address(data).value
                 numbers = list((c_uint16 * count).from_address(data + ctypes.sizeof(c_uint32)))
-            return [lun for number in numbers if (lun := self._lun(session, number))]
+            return [lun for number in numbers if (lun := self._disk(session, number))]
+
+    def _disk(self, session: _Session, number: int) -> FoundLun | None:
+        try:
+            return self._lun(session, number)
+        except errors.Storage as problem:
+            log.warning("LUN %d is left out: %s", number & _LUN_BITS, problem)
+            return None
 
     def _lun(self, session: _Session, number: int) -> FoundLun | None:
-        with session.task("iscsi_inquiry_sync", number, 1, _DEVICE_IDENTIFICATION, 255) as data:
+        with session.task(
+            "iscsi_inquiry_sync", number, 1, _DEVICE_IDENTIFICATION, _PAGE_ALLOCATION,
+            limit=_PAGE_ALLOCATION,
+        ) as data:  # fmt: skip
             identification = _Identification.from_address(data)
             if identification.device_type != _DISK:
                 return None
             identity = next(iter(vpd.identities(_page(identification))), "")
-        with session.task("iscsi_readcapacity16_sync", number) as data:
+        with session.task("iscsi_readcapacity16_sync", number, limit=_CAPACITY) as data:
             capacity = _Capacity.from_address(data)
             logical = capacity.block_length
             sectors = Sectors(logical, logical << capacity.lbppbe, bool(capacity.lbpme))
@@ -249,10 +271,16 @@ class _Session:
         return result
 
     @contextlib.contextmanager
-    def task(self, function: str, *args: int) -> Iterator[int]:
-        """Run a SCSI command and give the address of what the library understood of its data."""
+    def task(self, function: str, *args: int, limit: int) -> Iterator[int]:
+        """Run a SCSI command and give the address of what the library understood of its data.
+
+        `limit` is how many bytes were asked for.
+        """
         task = self._command(function, *args)
         try:
+            # The library believes the lengths in the answer, whatever was read of it.
+            if self._library.scsi_datain_getfullsize(task) > limit:
+                raise errors.Storage(f"{self._what}: an answer longer than was asked for")
             data = self._library.scsi_datain_unmarshall(task)
             if not data:
                 raise errors.Storage(f"{self._what}: no understandable answer")

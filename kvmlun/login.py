@@ -16,14 +16,15 @@ from .links import BY_PATH
 from .lun import Lun, Portal
 from .request import Request
 from .sysfs import Session
-from .wait import Changes, Deadline, turn
+from .wait import Changes, Deadline, enough, turn
 
 log = logging.getLogger("kvmlun.login")
 
 # How often a state without an event of its own (a session's) is looked at while it is waited for.
 _POLL_SECONDS = 0.05
 # For more portals than a VM's start has to wait for.
-_OTHERS_SECONDS = 2.0
+OTHERS_SECONDS = 2.0
+_RENEW_SECONDS = 60.0
 
 
 class Logins:
@@ -97,38 +98,28 @@ class Logins:
         Once `min_paths` are there the others have a moment left: a portal that is dead must not
         hold up a VM. Their logins go on, and what they bring is found later.
         """
-        wanted = request.lun.min_paths
+        wanted, target = request.lun.min_paths, request.lun.address.target
 
         def up() -> list[Session]:
             return [s for s in candidates(request, sysfs.sessions()) if s.up]
 
         known = {s.portal for s in candidates(request, await self._staying(request, deadline))}
-        pending = {
-            asyncio.ensure_future(self._login(request, portal, deadline))
-            for portal in request.lun.portals
-            if portal not in known
-        }
-        logins = frozenset(pending)
-        while pending:
-            limit = min(_OTHERS_SECONDS, deadline.left) if len(up()) >= wanted else deadline.left
-            done, pending = await asyncio.wait(
-                pending, timeout=limit, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                break
-        for late in pending:
-            late.cancel()  # of our wait only
-        problems = [e for task in logins - pending if isinstance(e := task.exception(), Exception)]
+        missing = [portal for portal in request.lun.portals if portal not in known]
+        made, problems = await enough(
+            [self._login(request, portal, deadline) for portal in missing],
+            max(wanted - len(up()), 0),
+            OTHERS_SECONDS,
+        )
+        storage = [problem for problem in problems if isinstance(problem, errors.Storage)]
         for problem in problems:
-            if not isinstance(problem, errors.Storage):
+            if problem not in storage:
                 raise problem
-        if len(logins) - len(pending) - len(problems) + len(known) >= wanted:
-            what = f"{request}: waiting for {wanted} sessions of {request.lun.address.target}"
-            return await self._changes.until(
-                lambda: found if len(found := up()) >= wanted else None, deadline, what,
-                _POLL_SECONDS,
-            )  # fmt: skip
-        raise _together(request, [p for p in problems if isinstance(p, errors.Storage)])
+        if len(made) + len(known) < wanted:
+            raise _together(request, storage)
+        what = f"{request}: waiting for {wanted} sessions of {target}"
+        return await self._changes.until(
+            lambda: found if len(found := up()) >= wanted else None, deadline, what, _POLL_SECONDS
+        )
 
     async def _staying(self, request: Request, deadline: Deadline) -> tuple[Session, ...]:
         """Return the sessions, once those to the target have ended whose end was asked for."""
@@ -178,16 +169,21 @@ class Logins:
         self._changes.signal()
 
     async def renew(self, luns: Iterable[Lun]) -> None:
-        """Put today's secrets into our node records; raises errors.Error.
+        """Put today's secrets into the node records of our sessions; raises errors.Error.
 
         iscsid reads them when it starts; until then it reconnects with what it logged in with.
         """
         for known in luns:
-            for portal in known.portals if known.secret else ():
-                entry = self._ledger.find(known.address.target, portal)
-                if entry and entry.record:
-                    record = self._node_record(known.secret)
-                    await asyncio.to_thread(nodedb.write, entry.target, portal, record)
+            if not known.secret:
+                continue
+            target = known.address.target
+            record = self._node_record(known.secret)
+            async with self.lock(target, Deadline(_RENEW_SECONDS)):
+                for session in sysfs.sessions():
+                    entry = session.portal and self._ledger.find(target, session.portal)
+                    ours = entry and entry.record and self._ledger.owns(session)
+                    if session.target == target and ours and session.portal in known.portals:
+                        await asyncio.to_thread(nodedb.write, target, session.portal, record)
 
     def _node_record(self, secret: str | None) -> dict[str, str]:
         auth = secrets.load(secret).node_record() if secret else {}

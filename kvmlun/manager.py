@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from . import catalog, config, errors, inventory, iscsi, metadata, reconcile, sysfs
+from . import catalog, config, errors, inventory, iscsi, maps, metadata, reconcile, sysfs
 from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
@@ -73,7 +73,7 @@ class Manager:
         self._retry = Retry()
         self._arriving: dict[str, float] = {}
         self._retrying: asyncio.Task[None] | None = None
-        self._joining: asyncio.Task[None] | None = None
+        self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
         self._hooks = Precedence()
         self._released: dict[str, float] = {}
@@ -131,8 +131,9 @@ class Manager:
     def remove_volume(self, name: str) -> None:
         """Take a volume out of /etc/kvmlun. Raises as catalog.remove()."""
         holders = self.holds().of_lun(self.config.volume(name))
-        if self.libvirt_problem:
-            raise errors.Refused(f"nobody knows which VM has it: {self.libvirt_problem}")
+        if self.listing is None or self.libvirt_problem:
+            problem = self.libvirt_problem or "libvirt was not asked yet; try again"
+            raise errors.Refused(f"nobody knows which VM has volume {name}: {problem}")
         catalog.remove(name, holders)
         self.configure()
 
@@ -296,34 +297,30 @@ class Manager:
                 )
         lacking = self._lacking_paths()
         if lacking and (self._joining is None or self._joining.done()):
-            self._joining = asyncio.ensure_future(self._join(lacking))
+            self._joining = asyncio.gather(*map(self._join, lacking))
         if plan.actions:
             return _BUSY_SECONDS
-        if lacking:
-            return _JOIN_SECONDS
         due = plan.next_due(now, settings.grace)
-        return min(settings.audit, expiry, due - now if due is not None else settings.audit)
+        pauses = (settings.audit, expiry, _JOIN_SECONDS if lacking else math.inf)
+        return min(*pauses, due - now if due is not None else math.inf)
 
     def _lacking_paths(self) -> list[Request]:
-        """What running domains use by multipath with fewer paths than there are portals."""
-        up = {s.key for s in sysfs.sessions() if s.up and any(disk.map for disk in s.disks)}
-        found: list[Request] = []
+        """Return what running domains use by multipath with fewer paths than there are portals."""
+        requests: list[Request] = []
         for guest in self.listing.guests if self.listing else ():
-            if guest.live is None:
-                continue
-            with contextlib.suppress(errors.Error):
-                requests = [_request(guest.live, *each) for each in self._sources.luns(guest.live)]
-                found += [r for r in requests if len(r.lun.portals) > 1 and _keys(r.lun) - up]
-        return found
+            if guest.live:
+                with contextlib.suppress(errors.Error):
+                    sources = self._sources.luns(guest.live)
+                    requests += [_request(guest.live, *source) for source in sources]
+        return maps.lacking(requests, sysfs.sessions())
 
-    async def _join(self, requests: Iterable[Request]) -> None:
+    async def _join(self, request: Request) -> None:
         """Bring paths that were missing when a domain started, or that were lost for good."""
-        for request in requests:
-            try:
-                if await self._maps.wanted(request):
-                    await self._attacher.paths(request, Deadline(_JOIN_SECONDS))
-            except errors.Error as problem:
-                log.info("a path is still missing: %s", problem)
+        try:
+            if self.holds().of_lun(request.lun):
+                await self._attacher.paths(request, Deadline(_JOIN_SECONDS))
+        except errors.Error as problem:
+            log.info("a path is still missing: %s", problem)
 
     def _expire(self) -> float:
         """End connections whose time is over; return the seconds until the next one is."""
@@ -389,7 +386,7 @@ class Manager:
         if isinstance(action, DropMarker):
             self._markers.drop(action.id_path)
         elif isinstance(action, ForgetMap):
-            await self._maps.forget(action.uuid)
+            await self._maps.forget(action.uuid, lambda: self._map_needed(action.uuid))
         elif isinstance(action, ForgetEntry):
             async with self._logins.lock(action.entry.target, Deadline(_BUSY_SECONDS)):
                 current = action.entry in self._ledger.entries
@@ -450,12 +447,11 @@ class Manager:
         session = sysfs.session(sid)
         return session is not None and bool(self.holds().of_disk(session, disk))
 
+    def _map_needed(self, uuid: str) -> bool:
+        return reconcile.map_needed(self.holds(), uuid)
+
     def _target_needed(self, target: str) -> bool:
         return bool(self.holds().of_target(target))
-
-
-def _keys(lun: Lun) -> set[tuple[str, Portal]]:
-    return {(lun.address.target, portal) for portal in lun.portals}
 
 
 def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:

@@ -15,6 +15,8 @@ from .lun import Wwid
 FOLDER = Path("/run/kvmlun/luns")
 PROPERTIES = Path("/run/kvmlun/wwids")
 MAPS = Path("/run/kvmlun/maps")
+# multipath keeps the WWIDs that it was told over a reboot, so what is to be forgotten is kept, too.
+LISTED = Path("/var/lib/kvmlun/maps")
 
 
 class Markers:
@@ -26,11 +28,15 @@ class Markers:
     """
 
     def __init__(
-        self, folder: Path = FOLDER, properties: Path = PROPERTIES, maps: Path = MAPS
+        self,
+        folder: Path = FOLDER,
+        properties: Path = PROPERTIES,
+        maps: Path = MAPS,
+        listed: Path = LISTED,
     ) -> None:
         self._folder = folder
-        self._map_folder = maps
-        self._maps = {path.name for path, _ in statefile.read_all(maps)}
+        self._map_folder, self._listed = maps, listed
+        self._maps = {path.name: bool(v.get("made")) for path, v in statefile.read_all(listed)}
         self._properties = properties
         self._marks = {path.name: value for path, value in statefile.read_all(folder)}
         known = {mark.get("wwid") for mark in self._marks.values()}
@@ -47,17 +53,23 @@ class Markers:
 
     @property
     def maps(self) -> frozenset[str]:
-        """Device mapper's UUIDs of the multipath maps that are ours."""
+        """Device mapper's UUIDs of the multipath maps of guests' LUNs."""
         return frozenset(self._maps)
 
-    def put_map(self, uuid: str) -> None:
-        """Mark a map; raises errors.Storage."""
+    def made(self, uuid: str) -> bool:
+        """Tell whether a map is here because kvmlun asked for it."""
+        return self._maps.get(uuid, False)
+
+    def put_map(self, uuid: str, made: bool) -> None:
+        """Mark a map, before its first event; raises errors.Storage."""
+        statefile.write(self._listed / uuid, {"made": made})
         statefile.write(self._map_folder / uuid, {}, sync=False)
-        self._maps.add(uuid)
+        self._maps[uuid] = made
 
     def drop_map(self, uuid: str) -> None:
         statefile.remove(self._map_folder / uuid)
-        self._maps.discard(uuid)
+        statefile.remove(self._listed / uuid)
+        self._maps.pop(uuid, None)
 
     def scanned(self, id_path: str) -> bool:
         return bool(self._marks.get(id_path, {}).get("scanned"))

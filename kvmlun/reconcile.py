@@ -40,7 +40,7 @@ class Holds:
     def of_disk(self, session: Session, disk: Disk) -> frozenset[str]:
         holders: set[str] = set()
         holders |= self.wwids.get(disk.wwid, set())
-        holders |= self.devices.get(disk.name, set())
+        holders |= self.devices.get(disk.name, set()) | self.devices.get(disk.map, set())
         for address, names in self.addresses.items():
             if address.target == session.target and disk.lun in address.kernel_luns:
                 holders |= names
@@ -150,9 +150,13 @@ def _leftovers(view: View) -> Iterable[Action]:
         if marked not in disks and not late and not _marker_needed(view.holds, marked):
             yield DropMarker(marked)
     for uuid in view.lost_maps:
-        wwid = Wwid.from_link(f"dm-uuid-{uuid}")
-        if str(wwid) not in view.holds.wwids:
+        if not map_needed(view.holds, uuid):
             yield ForgetMap(uuid)
+
+
+def map_needed(holds: Holds, uuid: str) -> bool:
+    """Tell whether somebody needs the LUN of a multipath map, by device mapper's UUID."""
+    return str(Wwid.from_link(f"dm-uuid-{uuid}")) in holds.wwids
 
 
 def _may_find(session: Session, marked: str, view: View) -> bool:

@@ -63,9 +63,13 @@ class Session:
 
 @dataclass(frozen=True)
 class Map:
-    """A multipath map; `uuid` is device mapper's, ``mpath-`` and what scsi_id tells of its LUN."""
+    """A multipath map; `uuid` is device mapper's, ``mpath-`` and what scsi_id tells of its LUN.
+
+    `alias` is device mapper's name, by which multipath's commands know it.
+    """
 
     name: str
+    alias: str
     number: str  # major:minor
     uuid: str
     paths: tuple[str, ...]
@@ -96,7 +100,7 @@ def _map(name: str, root: str) -> Map | None:
     if not uuid.startswith("mpath-") or not number:
         return None
     paths, holders = tuple(_names(f"{block}/slaves")), tuple(_names(f"{block}/holders"))
-    return Map(name, number, uuid, paths, holders)
+    return Map(name, read(f"{block}/dm/name"), number, uuid, paths, holders)
 
 
 def sessions(root: str = "/sys") -> tuple[Session, ...]:

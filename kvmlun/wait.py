@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from typing import Any, TypeVar
 
 from . import errors
 
@@ -93,3 +93,33 @@ class Precedence:
         """Return when nobody holds it, at the latest after `seconds`."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._free.wait(), seconds)
+
+
+async def enough(
+    calls: Iterable[Coroutine[Any, Any, T]], wanted: int, patience: float
+) -> tuple[list[T], list[BaseException]]:
+    """Await calls side by side; return the results and the errors of those that ended.
+
+    Once `wanted` have succeeded the others have `patience` seconds more, and are cancelled then.
+    Until then there is no limit: each call has its own.
+    """
+    pending = {asyncio.ensure_future(call) for call in calls}
+    found: list[T] = []
+    problems: list[BaseException] = []
+    try:
+        while pending:
+            limit = patience if len(found) >= wanted else None
+            done, pending = await asyncio.wait(
+                pending, timeout=limit, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            for task in done:
+                if problem := task.exception():
+                    problems.append(problem)
+                else:
+                    found.append(task.result())
+    finally:
+        for task in pending:
+            task.cancel()
+    return found, problems
