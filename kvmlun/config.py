@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -159,7 +159,8 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         ),
         portals=tuple(_parsed(each, Portal.parse) for each in members["portals"].items()),
         volume=name,
-        **{key: members[key].value for key in ("secret", "min_paths") if key in members},
+        secret=_plain(members, "secret", None),
+        min_paths=_plain(members, "min_paths", 1),
     )
     if lun.min_paths > len(lun.portals):
         raise members["min_paths"].error(f"there are only {len(lun.portals)} portals")
@@ -175,6 +176,10 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
                 f"target and LUN are those of volume {other.volume} already"
             )
     return lun
+
+
+def _plain(members: Mapping[str, Node], key: str, default: T) -> T:
+    return members[key].value if key in members else default  # type: ignore[return-value]
 
 
 def _parsed(node: Node, parse: Callable[[Any], T]) -> T:

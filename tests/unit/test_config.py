@@ -14,6 +14,8 @@ from .worlds import OTHER_WWID, TARGET, WWID
 
 VOLUME = f'  vm1: {{wwid: {WWID}, target: "{TARGET}", portals: [10.77.1.1]}}\n'
 
+SECOND = VOLUME.replace("vm1: {", "vm2: {").replace(str(WWID), str(OTHER_WWID))
+
 
 def load(tmp_path, text, drop_in=""):
     (tmp_path / "kvmlun.yaml").write_text(text)
@@ -73,6 +75,10 @@ def test_settings(tmp_path):
         (
             "volumes:\n" + VOLUME.replace("vm1: {", "vm1: {secret: ../x, "),
             ":2: volumes.vm1.secret: ",
+        ),
+        (
+            "volumes:\n" + VOLUME + SECOND.replace("{", "{lun: 1, secret: x, "),
+            ":3: volumes.vm2: has",
         ),
         ("volumes: [1]\n", ":1: volumes: must be a mapping"),
         ("volume: {}\n", ":1: volume: unknown key"),

@@ -93,7 +93,7 @@ def test_a_multipath_map_and_its_paths(tmp_path):
     (block / "sda").symlink_to(path)
     (disk,) = sysfs.sessions(tmp_path)[0].disks
     assert disk.map == "dm-0"
-    wanted = sysfs.Map("dm-0", "254:0", uuid, ("sda", "sdb"), ("x",))
+    wanted = sysfs.Map("dm-0", "mpatha", "254:0", uuid, ("sda", "sdb"), ("x",))
     assert sysfs.multipath_map(disk, tmp_path) == wanted
     assert sysfs.maps(tmp_path) == (wanted,)
     (dm / "dm/uuid").write_text("LVM-abc\n")

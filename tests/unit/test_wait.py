@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kvmlun import errors
-from kvmlun.wait import Changes, Deadline, Precedence
+from kvmlun.wait import Changes, Deadline, Precedence, enough
 
 
 def test_a_change_ends_the_wait_for_a_condition():
@@ -49,3 +49,37 @@ def test_work_that_can_wait_does_not_wait_for_ever():
             return True
 
     assert asyncio.run(play())
+
+
+async def _succeeds(value):
+    return value
+
+
+async def _fails(text):
+    raise errors.Storage(text)
+
+
+async def _hangs(ended):
+    try:
+        await asyncio.sleep(60)
+    finally:
+        ended.append(1)
+
+
+def test_enough_waits_for_all_that_end_and_a_moment_for_others():
+    ended = []
+
+    async def play():
+        found, problems = await enough([_succeeds(1), _fails("no"), _hangs(ended)], 1, 0.01)
+        await asyncio.sleep(0)
+        return found, [str(problem) for problem in problems]
+
+    assert asyncio.run(play()) == ([1], ["no"]) and ended == [1]
+
+
+def test_fewer_than_enough_are_waited_for():
+    async def play():
+        late = asyncio.sleep(0.05, "late")
+        return await enough([_succeeds(1), late], 2, 0.0)
+
+    assert sorted(map(str, asyncio.run(play())[0])) == ["1", "late"]
