@@ -78,6 +78,7 @@ def test_a_multipath_map_and_its_paths(tmp_path):
     uuid = str(WWID.map_uuid)
     for name, text in {
         "dm/uuid": uuid,
+        "dm/name": "mpatha",
         "dev": "254:0",
         "holders/x/y": "",
         "slaves/sdb/x": "",
