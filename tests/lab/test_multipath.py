@@ -186,3 +186,43 @@ def test_hands_off_the_map(s: Stage, host: Machine, volume: san.Volume) -> None:
     assert "guestvg" not in host.run("ls /dev/mapper /dev").out
     ends_clean(s, vm)
     assert any(before) and s.san.read(volume, 0, offset) == before
+
+
+def test_a_map_under_another_name(s: Stage, host: Machine, volume: san.Volume) -> None:
+    """multipath's commands know a map by its alias."""
+    host.put(b"defaults {\n user_friendly_names yes\n}\n", "/etc/multipath.conf")
+    try:
+        host.run("multipathd reconfigure")
+        vm = s.vm("vm1", [volume])
+        vm.start(host)
+        (name,) = s.states()[0].maps
+        assert host.run(f"cat /sys/block/{name}/dm/name").out.startswith("mpath")
+        ends_clean(s, vm)
+    finally:
+        host.run("rm -f /etc/multipath.conf /etc/multipath/bindings; multipathd reconfigure")
+
+
+def test_a_map_of_the_operators(s: Stage, host: Machine, volume: san.Volume) -> None:
+    """Made by hand before kvmlun was asked: used, and there afterwards."""
+    login = "; ".join(
+        f"iscsiadm -m node -T {volume.iqn} -p {portal} -o new && "
+        f"iscsiadm -m node -T {volume.iqn} -p {portal} --login"
+        for portal in volume.portals
+    )
+    wwid = f"3{volume.wwid.removeprefix('naa.')}"
+    host.run(f"{login}; udevadm settle; multipath -a {volume.by_id}; multipath {wwid}")
+    try:
+        wait_for("the map", lambda: paths(s) == 2, 30)
+        vm = s.vm("vm1", [volume])
+        vm.start(host)
+        vm.destroy(host)
+        # Time enough to take the map away, if it were kvmlun's: another one comes and goes.
+        other = s.volume("other")
+        s.peer.know(host, "other", [other])
+        host.run("kvmlun connect other-0 && kvmlun disconnect other-0")
+        wait_for("the other to go", lambda: other.iqn not in s.states()[0].targets, 60)
+        assert paths(s) == 2 and s.states()[0].listed == (wwid,)
+    finally:
+        host.run(f"multipath -f {wwid}; multipath -w {wwid}", check=False)
+        host.run(f"iscsiadm -m node -T {volume.iqn} --logout", check=False)
+        host.run(f"iscsiadm -m node -T {volume.iqn} -o delete", check=False)
