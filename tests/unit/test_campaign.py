@@ -37,8 +37,11 @@ def test_a_row_shows_who_passes_how_often_and_since_when():
         "naive": [
             {"row": "x: a", "outcome": "failed", "commit": "older"},
             {"row": "x: b", "outcome": "skipped"},
+            {"row": "x: c", "outcome": "passed"},
         ],
     }
     text = campaign.report(results, "now")
-    assert "| x: a | passes (1) | FAILS (1, older) |\n| x: b | FAILS (1) | - |\n" in text
+    assert (
+        "| x: a | passes (1) | FAILS (1, older) |\n| x: b | FAILS (1) | - |\n| x: c | ? | p" in text
+    )
     assert "Commit now" in text
