@@ -29,8 +29,9 @@ def main(name: str, since: str = "") -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if since:
         commits = _git("rev-list", "--abbrev-commit", f"{since}^..HEAD").split()
+        others = [other for other in commits if other != commit]
         for peer in peers.PEERS:
-            _take_over(peer, [other for other in commits if other != commit], folder)
+            _take_over(peer, others, folder, rows.names())
     try:
         with lab.Lab(name):
             for peer in peers.PEERS:
@@ -44,14 +45,14 @@ def main(name: str, since: str = "") -> int:
     return int(any(result["outcome"] == "failed" for result in found["kvmlun"]))
 
 
-def _take_over(peer: str, commits: Sequence[str], folder: Path) -> None:
+def _take_over(peer: str, commits: Sequence[str], folder: Path, rows: frozenset[str]) -> None:
     """Copy the newest result of each row that has none here; what kvmlun failed is run again."""
-    results = _results(folder / f"{peer}.jsonl")
+    results = [r for r in _results(folder / f"{peer}.jsonl") if r["row"] in rows]
     known = {result["row"] for result in results}
     for commit in commits:
         older = _results(folder.parent / commit / f"{peer}.jsonl")
         good = [r for r in older if r["outcome"] != "failed" or peer != "kvmlun"]
-        results += [{"commit": commit, **r} for r in good if r["row"] not in known]
+        results += [{"commit": commit, **r} for r in good if r["row"] in rows - known]
         known |= {result["row"] for result in older}
     lines = "".join(json.dumps(result) + "\n" for result in results)
     (folder / f"{peer}.jsonl").write_text(lines)
