@@ -21,7 +21,7 @@ from .lun import Lun, Portal, Wwid
 from .markers import Markers
 from .sysfs import Disk, Session
 from .udev import Record, Udev
-from .wait import Changes, Deadline, turn
+from .wait import Changes, Deadline, turn, within
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.attach")
@@ -179,7 +179,7 @@ class Attacher:
         asked = asyncio.ensure_future(iscsi.logout(sid))
         asked.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            await asyncio.wait_for(asyncio.shield(asked), deadline.left)
+            await within(asyncio.shield(asked), deadline.left)
         except TimeoutError:
             raise errors.Timeout(f"{what} took too long; does iscsid answer?") from None
         await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
@@ -201,7 +201,7 @@ class Attacher:
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
-            await asyncio.wait_for(asyncio.shield(self._logins[key]), deadline.left)
+            await within(asyncio.shield(self._logins[key]), deadline.left)
         except TimeoutError:
             raise errors.Timeout(
                 f"{request}: login to {target} at {portal} took too long"
