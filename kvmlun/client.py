@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from dbus_next import BusType, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
 from . import errors, names
+from .wait import within
 
 _SECONDS = 20.0
 _CONNECT_SECONDS = 120.0  # above the daemon's own limit
@@ -101,7 +101,7 @@ class Client:
             signature=signature, body=list(body),
         )  # fmt: skip
         try:
-            reply = await asyncio.wait_for(self._bus.call(message), seconds)
+            reply = await within(self._bus.call(message), seconds)
         except TimeoutError:
             raise errors.Unreachable(f"kvmlund did not answer within {seconds:.0f} s") from None
         if reply is None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import errors
+from .wait import within
 
 log = logging.getLogger("kvmlun.commands")
 
@@ -48,7 +49,7 @@ async def run(args: Sequence[str], timeout: float | None = None) -> Result:
         raise errors.Storage(f"cannot run {args[0]}: {os.strerror(error.errno or 0)}") from error
     finished = asyncio.ensure_future(process.communicate())
     try:
-        out, err = await asyncio.wait_for(asyncio.shield(finished), timeout)
+        out, err = await within(asyncio.shield(finished), timeout)
     except TimeoutError:
         raise errors.Timeout(f"{args[0]} did not finish within {timeout:.0f} s") from None
     finally:

@@ -20,6 +20,9 @@ from .worker import Workers
 
 log = logging.getLogger("kvmlun")
 
+# Above the longest of what ends by itself: a wait for open-iscsi's lock.
+_END_SECONDS = 15
+
 
 def main() -> NoReturn:
     """Run until SIGTERM. Sessions are left as they are: VMs outlive the daemon."""
@@ -72,5 +75,7 @@ async def _serve() -> None:
     await hooks.stop()
     watchdog.cancel()
     await workers.stop()
+    # Sessions stay as they are in any case: what does not end must not hold up a restart.
+    asyncio.get_running_loop().call_later(_END_SECONDS, os._exit, 1)
     for task in done - {stop}:
         task.result()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from . import domxml, errors, hookproto, pools
 from .leases import boottime
 from .manager import Manager
-from .wait import Deadline
+from .wait import Deadline, within
 
 log = logging.getLogger("kvmlun.hookserver")
 
@@ -102,7 +102,7 @@ class HookServer:
 
     async def _reply(self, reader: asyncio.StreamReader) -> dict[str, object]:
         try:
-            header, xml = await asyncio.wait_for(_read(reader), _READ_SECONDS)
+            header, xml = await within(_read(reader), _READ_SECONDS)
         except (ValueError, EOFError, TimeoutError) as error:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")

@@ -16,7 +16,7 @@ from .links import BY_PATH
 from .lun import Lun, Portal
 from .request import Request
 from .sysfs import Session
-from .wait import Changes, Deadline, enough, turn
+from .wait import Changes, Deadline, enough, turn, within
 
 log = logging.getLogger("kvmlun.login")
 
@@ -134,7 +134,7 @@ class Logins:
         asked = asyncio.ensure_future(iscsi.logout(sid))
         asked.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            await asyncio.wait_for(asyncio.shield(asked), deadline.left)
+            await within(asyncio.shield(asked), deadline.left)
         except TimeoutError:
             raise errors.Timeout(f"{what} took too long; does iscsid answer?") from None
         await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
@@ -156,7 +156,7 @@ class Logins:
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
-            await asyncio.wait_for(asyncio.shield(self._logins[key]), deadline.left)
+            await within(asyncio.shield(self._logins[key]), deadline.left)
         except TimeoutError:
             raise errors.Timeout(
                 f"{request}: login to {target} at {portal} took too long"

@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 
 from .lun import Portal
+from .wait import within
 
 INITIATOR = Path("/etc/iscsi/initiatorname.iscsi")
 
@@ -34,9 +35,7 @@ _HEADER_BYTES = 48
 async def unreachable(portal: Portal, seconds: float) -> str:
     """Return why no connection to the portal can be made, "" if one can."""
     try:
-        _, writer = await asyncio.wait_for(
-            asyncio.open_connection(portal.host, portal.port), seconds
-        )
+        _, writer = await within(asyncio.open_connection(portal.host, portal.port), seconds)
     except ConnectionRefusedError:
         return _REFUSES
     except (OSError, TimeoutError):
@@ -48,7 +47,7 @@ async def unreachable(portal: Portal, seconds: float) -> str:
 async def refusal(target: str, portal: Portal, seconds: float) -> str:
     """Return why the portal refuses a login to `target`, "" if it says nothing of use."""
     try:
-        return await asyncio.wait_for(_refusal(target, portal), seconds)
+        return await within(_refusal(target, portal), seconds)
     except ConnectionRefusedError:
         return _REFUSES
     except (OSError, TimeoutError, asyncio.IncompleteReadError):

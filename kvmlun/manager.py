@@ -34,7 +34,7 @@ from .request import Request
 from .retry import Retry
 from .sysfs import Disk, Session
 from .udev import Udev
-from .wait import Changes, Deadline, Precedence
+from .wait import Changes, Deadline, Precedence, within
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.manager")
@@ -249,7 +249,7 @@ class Manager:
             pause = await self._reconcile()
             self._show()
             try:
-                await asyncio.wait_for(self._wake.wait(), pause)
+                await within(self._wake.wait(), pause)
             except TimeoutError:
                 continue
             await asyncio.sleep(_SOAK_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, TypeVar
 
 from . import errors
@@ -25,13 +25,23 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
 
+async def within(awaitable: Awaitable[T], seconds: float | None) -> T:
+    """Await for at most some seconds; raises TimeoutError.
+
+    asyncio.wait_for() loses a cancellation that comes in the moment of the result, before Python
+    3.12 (github.com/python/cpython/issues/86296): who is then cancelled goes on for ever.
+    """
+    async with asyncio.timeout(seconds):
+        return await awaitable
+
+
 @contextlib.asynccontextmanager
 async def turn(
     lock: asyncio.Lock | asyncio.Semaphore, step: str, deadline: Deadline
 ) -> AsyncIterator[None]:
     """Hold `lock`; raises errors.Timeout that names `step` if it can't be had in time."""
     try:
-        await asyncio.wait_for(lock.acquire(), deadline.left)
+        await within(lock.acquire(), deadline.left)
     except TimeoutError:
         raise errors.Timeout(f"{step} took too long") from None
     try:
@@ -65,7 +75,7 @@ class Changes:
             if not deadline.left:
                 raise errors.Timeout(f"{step} took too long")
             try:
-                await asyncio.wait_for(event.wait(), min(poll, deadline.left))
+                await within(event.wait(), min(poll, deadline.left))
             except TimeoutError:
                 pass
 
@@ -92,7 +102,7 @@ class Precedence:
     async def free(self, seconds: float) -> None:
         """Return when nobody holds it, at the latest after `seconds`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._free.wait(), seconds)
+            await within(self._free.wait(), seconds)
 
 
 async def enough(

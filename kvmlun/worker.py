@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from . import errors, scsi
-from .wait import Deadline, turn
+from .wait import Deadline, turn, within
 
 log = logging.getLogger("kvmlun.worker")
 
@@ -55,7 +55,7 @@ class Workers:
         async with turn(self._slots, f"SCSI {name} had to wait for others, which", deadline):
             worker = await self._take()
             try:
-                answer = await asyncio.wait_for(_ask(worker, name, args), deadline.left)
+                answer = await within(_ask(worker, name, args), deadline.left)
             except TimeoutError:
                 _give_up(worker)
                 raise errors.Timeout(f"SCSI {name} did not finish within {timeout:.0f} s") from None

@@ -21,6 +21,7 @@ ROUND_TRIPS = {"kvmlun": 20, "naive": 5}
 def main(name: str, since: str = "") -> int:
     """Run what is missing, print and write the report; return 1 where kvmlun failed a row.
 
+    An interrupted campaign reports as far as it came.
     What passed at a commit from `since` on counts as well, and is shown with that commit.
     """
     commit = _git("describe", "--always", "--dirty")
@@ -28,27 +29,30 @@ def main(name: str, since: str = "") -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if since:
         commits = _git("rev-list", "--abbrev-commit", f"{since}^..HEAD").split()
+        others = [other for other in commits if other != commit]
         for peer in peers.PEERS:
-            _take_over(peer, [other for other in commits if other != commit], folder)
-    with lab.Lab(name):
-        for peer in peers.PEERS:
-            options = ["--long", "--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
-            rows.run(name, options, {"KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS[peer])})
-    found = {peer: _results(folder / f"{peer}.jsonl") for peer in peers.PEERS}
-    text = report(found, commit)
-    print(text)
-    REPORT.write_text(text)
+            _take_over(peer, others, folder, rows.names())
+    try:
+        with lab.Lab(name):
+            for peer in peers.PEERS:
+                options = ["--long", "--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
+                rows.run(name, options, {"KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS[peer])})
+    finally:
+        found = {peer: _results(folder / f"{peer}.jsonl") for peer in peers.PEERS}
+        text = report(found, commit)
+        print(text)
+        REPORT.write_text(text)
     return int(any(result["outcome"] == "failed" for result in found["kvmlun"]))
 
 
-def _take_over(peer: str, commits: Sequence[str], folder: Path) -> None:
+def _take_over(peer: str, commits: Sequence[str], folder: Path, rows: frozenset[str]) -> None:
     """Copy the newest result of each row that has none here; what kvmlun failed is run again."""
-    results = _results(folder / f"{peer}.jsonl")
+    results = [r for r in _results(folder / f"{peer}.jsonl") if r["row"] in rows]
     known = {result["row"] for result in results}
     for commit in commits:
         older = _results(folder.parent / commit / f"{peer}.jsonl")
         good = [r for r in older if r["outcome"] != "failed" or peer != "kvmlun"]
-        results += [{"commit": commit, **r} for r in good if r["row"] not in known]
+        results += [{"commit": commit, **r} for r in good if r["row"] in rows - known]
         known |= {result["row"] for result in older}
     lines = "".join(json.dumps(result) + "\n" for result in results)
     (folder / f"{peer}.jsonl").write_text(lines)
@@ -70,7 +74,7 @@ def report(results: dict[str, list[Result]], commit: str) -> str:
         "numbers.",
         "The naive hook logs in at prepare and logs out at release (`tests/lab/naive-hook`). Where "
         "it passes too, the row shows nothing that kvmlun adds; `-` means that the row needs "
-        "something that only kvmlun has.",
+        "something that only kvmlun has, `?` that it has not run yet.",
         "",
         "| row | kvmlun | naive hook |",
         "|---|---|---|",
@@ -84,7 +88,7 @@ def report(results: dict[str, list[Result]], commit: str) -> str:
 def _cell(results: Sequence[Result]) -> str:
     ran = [result for result in results if result["outcome"] in ("passed", "failed")]
     if not ran:
-        return "-"
+        return "-" if results else "?"
     word = "FAILS" if any(result["outcome"] == "failed" for result in ran) else "passes"
     commits = sorted({result["commit"] for result in ran if "commit" in result})
     return f"{word} ({', '.join([str(len(ran)), *commits])})"

@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab import Lab, peers, pool, shared_vm, stage
 
+FAILED, DONE = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
 
 
@@ -31,7 +32,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.lab)
-        if row_name(item) in done:
+        item.stash[DONE] = row_name(item) in done
+        if item.stash[DONE]:
             item.add_marker(pytest.mark.skip(reason="its result is there already"))
 
 
@@ -61,13 +63,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.failed:
         item.stash[FAILED] = True
     file = item.config.getoption("--results")
-    if file and (report.when == "call" or report.outcome == "failed"):
+    tells = report.when == "call" or report.outcome in ("failed", "skipped")
+    if file and tells and not item.stash[DONE]:
         line = {"row": row_name(item), "outcome": report.outcome, "seconds": report.duration}
         with file.open("a") as out:
             out.write(json.dumps(line) + "\n")
-
-
-FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture(scope="session")

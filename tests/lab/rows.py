@@ -55,3 +55,11 @@ def run(name: str, options: Sequence[str] = (), environment: Mapping[str, str] =
 def one_host_modules() -> list[Path]:
     modules = Path(__file__).parent.glob("test_*.py")
     return [module for module in modules if ONE_HOST in module.read_text()]
+
+
+def names() -> frozenset[str]:
+    """Return the names of all rows, as results have them."""
+    command = [sys.executable, "-m", "pytest", "tests/lab", "--long", "--collect-only", "-q"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = (line.split("/test_", 1)[1] for line in listed.splitlines() if "::test_" in line)
+    return frozenset(line.replace(".py::test_", ": ") for line in found)

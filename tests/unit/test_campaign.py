@@ -12,16 +12,16 @@ def put(folder, commit, peer, **rows):
 
 
 def taken(folder, peer):
-    campaign._take_over(peer, ["newer", "older"], folder / "now")
+    campaign._take_over(peer, ["newer", "older"], folder / "now", frozenset("abcde"))
     return {
         r["row"]: (r["outcome"], r.get("commit"))
         for r in campaign._results(folder / "now" / f"{peer}.jsonl")
     }
 
 
-def test_the_newest_result_counts_unless_kvmlun_failed(tmp_path):
+def test_the_newest_result_of_a_row_that_is_still_there_counts_unless_kvmlun_failed(tmp_path):
     for peer in ("kvmlun", "naive"):
-        put(tmp_path, "older", peer, a="passed", b="passed", c="passed", d="passed")
+        put(tmp_path, "older", peer, a="passed", b="passed", c="passed", d="passed", f="passed")
         put(tmp_path, "newer", peer, a="passed", b="failed", e="skipped")
         put(tmp_path, "now", peer, d="failed")
     assert taken(tmp_path, "kvmlun") == {
@@ -37,8 +37,11 @@ def test_a_row_shows_who_passes_how_often_and_since_when():
         "naive": [
             {"row": "x: a", "outcome": "failed", "commit": "older"},
             {"row": "x: b", "outcome": "skipped"},
+            {"row": "x: c", "outcome": "passed"},
         ],
     }
     text = campaign.report(results, "now")
-    assert "| x: a | passes (1) | FAILS (1, older) |\n| x: b | FAILS (1) | - |\n" in text
+    assert (
+        "| x: a | passes (1) | FAILS (1, older) |\n| x: b | FAILS (1) | - |\n| x: c | ? | p" in text
+    )
     assert "Commit now" in text

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kvmlun import errors
-from kvmlun.wait import Changes, Deadline, Precedence, enough
+from kvmlun.wait import Changes, Deadline, Precedence, enough, within
 
 
 def test_a_change_ends_the_wait_for_a_condition():
@@ -49,6 +49,44 @@ def test_work_that_can_wait_does_not_wait_for_ever():
             return True
 
     assert asyncio.run(play())
+
+
+def ends_when_cancelled_in_the_moment_of_the_result(wait, happens):
+    """Let `happens` end the inner wait, and cancel the outer one before it knows."""
+
+    async def play():
+        async def forever():
+            while True:
+                await wait()
+
+        task = asyncio.ensure_future(forever())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        happens()
+        await asyncio.sleep(0)
+        task.cancel()
+        ended, _ = await asyncio.wait([task], timeout=1)
+        task.cancel()
+        return bool(ended)
+
+    return asyncio.run(play())
+
+
+def test_a_cancellation_in_the_moment_of_a_change_is_not_lost():
+    changes = Changes()
+    assert ends_when_cancelled_in_the_moment_of_the_result(
+        lambda: changes.until(lambda: None, Deadline(60), "it", poll=60), changes.signal
+    )
+
+
+def test_a_cancellation_in_the_moment_of_an_event_is_not_lost():
+    event = asyncio.Event()
+
+    async def wait():
+        event.clear()
+        await within(event.wait(), 60)
+
+    assert ends_when_cancelled_in_the_moment_of_the_result(wait, event.set)
 
 
 async def _succeeds(value):
