@@ -51,7 +51,8 @@ def _take_over(peer: str, commits: Sequence[str], folder: Path, rows: frozenset[
     known = {result["row"] for result in results}
     for commit in commits:
         older = _results(folder.parent / commit / f"{peer}.jsonl")
-        good = [r for r in older if r["outcome"] != "failed" or peer != "kvmlun"]
+        failed = {r["row"] for r in older if r["outcome"] == "failed" and peer == "kvmlun"}
+        good = [r for r in older if r["row"] not in failed]
         results += [{"commit": commit, **r} for r in good if r["row"] in rows - known]
         known |= {result["row"] for result in older}
     lines = "".join(json.dumps(result) + "\n" for result in results)
