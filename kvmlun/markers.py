@@ -27,7 +27,7 @@ class Markers:
     def __init__(self, folder: Path = FOLDER, properties: Path = PROPERTIES) -> None:
         self._folder = folder
         self._properties = properties
-        self._marks = {path.name: value for path, value in statefile.read_all(folder)}
+        self._marks = {path.name: value for path, value in statefile.read_all(folder, dict)}
         known = {mark.get("wwid") for mark in self._marks.values()}
         for path in properties.glob("*"):
             if path.name not in known:
