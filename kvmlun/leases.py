@@ -73,7 +73,7 @@ class Leases:
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._leases: dict[str, Lease] = {}
-        for lease in statefile.load(folder, _lease):
+        for _, lease in statefile.read_all(folder, _lease):
             if lease.role == START and lease.settled is None:
                 # Its hook ended, or was refused when its daemon died: libvirt's list decides.
                 lease = replace(lease, settled=boottime())

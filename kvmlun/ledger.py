@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import statefile
 from .lun import Portal
@@ -55,7 +56,7 @@ class Ledger:
         self._folder = folder
         self._boot = boot or boot_id()
         self._entries: dict[tuple[str, Portal], Entry] = {}
-        for entry in statefile.load(folder, lambda v: Entry(**statefile.fields(Entry, v))):
+        for _, entry in statefile.read_all(folder, _entry):
             self._entries[entry.key] = entry
 
     @property
@@ -102,3 +103,7 @@ class Ledger:
 
     def _path(self, entry: Entry) -> Path:
         return self._folder / f"{entry.target}@{entry.host},{entry.port}.json"
+
+
+def _entry(value: dict[str, Any]) -> Entry:
+    return Entry(**statefile.fields(Entry, value))

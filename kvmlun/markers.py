@@ -38,7 +38,7 @@ class Markers:
         self._map_folder, self._listed = maps, listed
         self._maps = {path.name: bool(v.get("made")) for path, v in statefile.read_all(listed)}
         self._properties = properties
-        self._marks = {path.name: value for path, value in statefile.read_all(folder)}
+        self._marks = {path.name: value for path, value in statefile.read_all(folder, dict)}
         known = {mark.get("wwid") for mark in self._marks.values()}
         for path in properties.glob("*"):
             if path.name not in known:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from . import errors, statefile
 from .lun import Portal
@@ -37,10 +38,7 @@ class Retry:
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._next: dict[str, tuple[float, float]] = {}  # when to try again, and the pause before
-        waiting = statefile.load(
-            folder, lambda v: Unstarted(v["uuid"], v["name"], tuple(v["portals"]))
-        )
-        self._waiting = {domain.uuid: domain for domain in waiting}
+        self._waiting = {d.uuid: d for _, d in statefile.read_all(folder, _unstarted)}
 
     @property
     def waiting(self) -> tuple[Unstarted, ...]:
@@ -81,3 +79,7 @@ class Retry:
                     self.drop(domain.uuid)
             except errors.Storage as error:
                 log.warning("%s: %s", domain.name, error)
+
+
+def _unstarted(value: dict[str, Any]) -> Unstarted:
+    return Unstarted(value["uuid"], value["name"], tuple(value["portals"]))

@@ -54,31 +54,22 @@ def remove(path: Path) -> None:
         raise errors.Storage(f"cannot remove {path}: {error.strerror}") from error
 
 
-def read_all(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield every state file in `folder` with its content; unreadable ones are logged and left."""
+def read_all(folder: Path, make: Callable[[dict[str, Any]], T]) -> Iterator[tuple[Path, T]]:
+    """Yield every state file in `folder` with what `make` makes of its content.
+
+    One that can't be read, or that lacks something, is logged and left: another version of kvmlun
+    may have written it, and the daemon is to start all the same.
+    """
     for path in sorted(folder.glob("[!.]*")) if folder.is_dir() else ():
         try:
             value = json.loads(path.read_text())
             if not isinstance(value, dict):
                 raise ValueError("no JSON object")
-        except (OSError, ValueError) as error:
-            log.error("state file %s is ignored: %s", path, error)
-            continue
-        yield path, value
-
-
-def load(folder: Path, make: Callable[[dict[str, Any]], T]) -> Iterator[T]:
-    """Yield what `make` makes of every state file; what lacks something is logged and left.
-
-    Another version of kvmlun may have written them, and the daemon is to start all the same.
-    """
-    for path, value in read_all(folder):
-        try:
             made = make(value)
-        except (KeyError, TypeError, ValueError) as error:
+        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             log.error("state file %s is ignored: %r", path, error)
             continue
-        yield made
+        yield path, made
 
 
 def fields(kind: type, value: dict[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,9 @@ def main(name: str, since: str = "") -> int:
     if since:
         commits = _git("rev-list", "--abbrev-commit", f"{since}^..HEAD").split()
         others = [other for other in commits if other != commit]
+        names = rows.names()
         for peer in peers.PEERS:
-            _take_over(peer, others, folder, rows.names())
+            _take_over(peer, others, folder, names)
     try:
         with lab.Lab(name):
             for peer in peers.PEERS:
@@ -45,14 +46,15 @@ def main(name: str, since: str = "") -> int:
     return int(any(result["outcome"] == "failed" for result in found["kvmlun"]))
 
 
-def _take_over(peer: str, commits: Sequence[str], folder: Path, rows: frozenset[str]) -> None:
+def _take_over(peer: str, commits: Sequence[str], folder: Path, names: frozenset[str]) -> None:
     """Copy the newest result of each row that has none here; what kvmlun failed is run again."""
-    results = [r for r in _results(folder / f"{peer}.jsonl") if r["row"] in rows]
+    results = [r for r in _results(folder / f"{peer}.jsonl") if r["row"] in names]
     known = {result["row"] for result in results}
     for commit in commits:
         older = _results(folder.parent / commit / f"{peer}.jsonl")
-        good = [r for r in older if r["outcome"] != "failed" or peer != "kvmlun"]
-        results += [{"commit": commit, **r} for r in good if r["row"] in rows - known]
+        failed = {r["row"] for r in older if r["outcome"] == "failed" and peer == "kvmlun"}
+        good = [r for r in older if r["row"] not in failed]
+        results += [{"commit": commit, **r} for r in good if r["row"] in names - known]
         known |= {result["row"] for result in older}
     lines = "".join(json.dumps(result) + "\n" for result in results)
     (folder / f"{peer}.jsonl").write_text(lines)

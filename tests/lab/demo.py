@@ -17,7 +17,6 @@ class Demo:
     """Tells what it does on stdout; raises errors.LabError where a promise was broken."""
 
     def __init__(self, up: lab.Lab) -> None:
-        self._fresh = up.created
         self._stage = stage.Stage(up, peers.Kvmlun())
         self._one, self._two = self._stage.kvms[:2]
         self._began = time.monotonic()
@@ -34,7 +33,7 @@ class Demo:
     def _prepare(self) -> None:
         self._say("kvmlun is installed on kvm1 only; kvm2 is a stock Debian host for now")
         self._stage.install(self._one, bare=[self._two])
-        if not self._fresh:
+        if not self._stage.lab.created:
             self._stage.clear()
 
     def _define(self) -> vm.Vm:

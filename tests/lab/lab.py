@@ -170,8 +170,9 @@ class Lab:
 
     def _boot(self, hosts: Iterable[spec.Host]) -> None:
         hosts = list(hosts)
-        placed = {host: str(images.image(suites.suite(host.suite))) for host in hosts}
-        for host, image in placed.items():
+        found = {name: str(images.image(suites.suite(name))) for name in {h.suite for h in hosts}}
+        for host in hosts:
+            image = found[host.suite]
             self._state.hosts.append(
                 state.Placed(host.name, host.role, host.suite, host.mem, image)
             )

@@ -74,7 +74,7 @@ def test_an_interrupted_write_leaves_the_old_value(tmp_path):
     path = tmp_path / "a.json"
     statefile.write(path, {"old": 1})
     (tmp_path / ".a.json.new").write_text('{"ne')
-    assert list(statefile.read_all(tmp_path)) == [(path, {"old": 1})]
+    assert list(statefile.read_all(tmp_path, dict)) == [(path, {"old": 1})]
 
 
 def test_a_lease_survives_the_daemon_and_is_settled_then(tmp_path):
@@ -96,7 +96,9 @@ def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known(tmp_path):
     assert Ledger(tmp_path / "owned", "boot").owns(worlds.session(4))
 
 
-@pytest.mark.parametrize("content", ["[]", "{", "{}", '{"needs": 5}', '{"needs": [{}]}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "{", "{}", '{"needs": 5}', '{"needs": [{}]}', '{"needs": ["x"]}']
+)
 def test_a_state_file_that_lacks_something_is_left_and_said(tmp_path, caplog, content):
     Leases(tmp_path).take(UUID, "vm1", [NEED], began=5.0)
     (tmp_path / "other.json").write_text(content)
