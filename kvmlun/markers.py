@@ -8,6 +8,7 @@ configuration at all.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from . import statefile
 from .lun import Wwid
@@ -36,7 +37,7 @@ class Markers:
     ) -> None:
         self._folder = folder
         self._map_folder, self._listed = maps, listed
-        self._maps = {path.name: bool(v.get("made")) for path, v in statefile.read_all(listed)}
+        self._maps = {path.name: made for path, made in statefile.read_all(listed, _made)}
         self._properties = properties
         self._marks = {path.name: value for path, value in statefile.read_all(folder, dict)}
         known = {mark.get("wwid") for mark in self._marks.values()}
@@ -87,6 +88,10 @@ class Markers:
         wwid = self._marks.pop(id_path, {}).get("wwid")
         if wwid and all(mark.get("wwid") != wwid for mark in self._marks.values()):
             statefile.remove(self._properties / wwid)
+
+
+def _made(mark: dict[str, Any]) -> bool:
+    return bool(mark.get("made"))
 
 
 def properties(wwid: Wwid) -> str:
