@@ -201,6 +201,8 @@ class Service:
                 await self._bus.wait_for_disconnect()
             except (OSError, EOFError, DBusError) as error:
                 log.warning("no D-Bus service: %s", error)
+            if self._bus and self._bus.connected:
+                self._bus.disconnect()
             self._bus = None
             await asyncio.sleep(_RETRY_SECONDS)
 
