@@ -157,13 +157,13 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         address=LunAddress(
             _parsed(members["target"], parse_target), _parsed(number, parse_lun) if number else 0
         ),
-        portals=tuple(_parsed(each, Portal.parse) for each in members["portals"].items()),
+        portals=_portals(members),
         volume=name,
         secret=_plain(members, "secret", None),
         min_paths=_plain(members, "min_paths", 1),
     )
     if lun.min_paths > len(lun.portals):
-        raise members["min_paths"].error(f"there are only {len(lun.portals)} portals")
+        raise members["min_paths"].error(f"there are only {len(lun.portals)} paths")
     for other in others.values():
         shared = set(other.portals) & set(lun.portals)
         same_target = other.address.target == lun.address.target
@@ -176,6 +176,15 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
                 f"target and LUN are those of volume {other.volume} already"
             )
     return lun
+
+
+def _portals(members: Mapping[str, Node]) -> tuple[Portal, ...]:
+    """Return every portal by every iface."""
+    portals = [_parsed(each, Portal.parse) for each in members["portals"].items()]
+    ifaces = [str(each.value) for each in members["ifaces"].items()] if "ifaces" in members else []
+    return tuple(
+        dataclasses.replace(portal, iface=iface) for portal in portals for iface in ifaces or [""]
+    )
 
 
 def _plain(members: Mapping[str, Node], key: str, default: T) -> T:

@@ -121,7 +121,9 @@ class Detacher:
         _check_free(session, needed)
         await self._workers.call("delete", disk.hctl, timeout=deadline.left)
         log.info("removed %s of %s", disk.node, session.target)
-        if id_path := session.id_path(disk):
+        id_path = session.id_path(disk)
+        # Two ifaces to one portal bring two disks of one path name.
+        if id_path and id_path not in sysfs.id_paths():
             self._markers.drop(id_path)
 
 

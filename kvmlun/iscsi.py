@@ -43,7 +43,8 @@ async def login(target: str, portal: Portal, secret: str = "") -> None:
     Raises errors.NoAnswer where the portal does not answer, errors.Storage
     with the target's own reason where there is one.
     """
-    args = ["iscsiadm", "-m", "node", "-T", target, "-p", str(portal), "-I", "default", "--login"]
+    iface = portal.iface or "default"
+    args = ["iscsiadm", "-m", "node", "-T", target, "-p", portal.address, "-I", iface, "--login"]
     result = await commands.run(args)
     where = f"{target} at {portal}"
     if result.code in _UNREACHABLE:
@@ -69,6 +70,15 @@ async def probe(target: str, portal: Portal) -> None:
     """Raise errors.NoAnswer, within a second, where the portal does not answer."""
     if cause := await loginprobe.unreachable(portal, _PROBE_SECONDS):
         raise errors.NoAnswer(f"{target} at {portal}: {cause}")
+
+
+async def group(target: str, portal: Portal) -> int:
+    """Return the tag of a portal's group; where it is not told any will do.
+
+    iscsid takes the tag that the target tells at the login (usr/login.c), and looks for a
+    session's record by it only when it is restarted.
+    """
+    return await loginprobe.group(target, portal, _PROBE_SECONDS) or 1
 
 
 async def logout(sid: int) -> None:

@@ -35,10 +35,11 @@ class Entry:
     boot_id: str
     sid: int = 0
     ending: bool = False
+    iface: str = ""
 
     @property
     def portal(self) -> Portal:
-        return Portal(self.host, self.port)
+        return Portal(self.host, self.port, self.iface)
 
     @property
     def key(self) -> tuple[str, Portal]:
@@ -68,7 +69,8 @@ class Ledger:
 
     def intend(self, target: str, portal: Portal, record: bool) -> None:
         """Note that a session is about to be made, with a record of ours if `record`."""
-        self._put(Entry(target, portal.host, portal.port, record, self._boot))
+        place = portal.host, portal.port
+        self._put(Entry(target, *place, record, self._boot, iface=portal.iface))
 
     def made(self, session: Session) -> None:
         """Note which session came of the intent, or stays after all."""
@@ -102,7 +104,8 @@ class Ledger:
         self._entries[entry.key] = entry
 
     def _path(self, entry: Entry) -> Path:
-        return self._folder / f"{entry.target}@{entry.host},{entry.port}.json"
+        iface = entry.iface and f",{entry.iface}"
+        return self._folder / f"{entry.target}@{entry.host},{entry.port}{iface}.json"
 
 
 def _entry(value: dict[str, Any]) -> Entry:

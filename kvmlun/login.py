@@ -103,8 +103,8 @@ class Logins:
         def up() -> list[Session]:
             return [s for s in candidates(request, sysfs.sessions()) if s.up]
 
-        known = {s.portal for s in candidates(request, await self._staying(request, deadline))}
-        missing = [portal for portal in request.lun.portals if portal not in known]
+        known = candidates(request, await self._staying(request, deadline))
+        missing = sysfs.unserved(request.lun.portals, known)
         made, problems = await enough(
             [self._login(request, portal, deadline) for portal in missing],
             max(wanted - len(up()), 0),
@@ -182,8 +182,9 @@ class Logins:
                 for session in sysfs.sessions():
                     entry = session.portal and self._ledger.find(target, session.portal)
                     ours = entry and entry.record and self._ledger.owns(session)
-                    if session.target == target and ours and session.portal in known.portals:
-                        await asyncio.to_thread(nodedb.write, target, session.portal, record)
+                    if session.target == target and ours and session.serves(known.portals):
+                        group = nodedb.group(target, session.portal)
+                        await asyncio.to_thread(nodedb.write, target, session.portal, record, group)
 
     def _node_record(self, secret: str | None) -> dict[str, str]:
         auth = secrets.load(secret).node_record() if secret else {}
@@ -199,7 +200,8 @@ class Logins:
         self._ledger.intend(target, portal, record=ours)
         try:
             if ours:
-                await asyncio.to_thread(nodedb.write, target, portal, record)
+                group = await self._group(target, portal)
+                await asyncio.to_thread(nodedb.write, target, portal, record, group)
             await iscsi.login(target, portal, secret or "")
         except errors.Timeout:
             # The database stayed locked, so nothing was begun and the entry can't go now either.
@@ -214,6 +216,11 @@ class Logins:
         self._silent.pop(portal, None)
         self._made(target, portal)
         log.info("logged in to %s at %s", target, portal)
+
+    async def _group(self, target: str, portal: Portal) -> int | None:
+        """Return the portal group for a new record, None where it needs none."""
+        group = nodedb.group(target, portal)
+        return await iscsi.group(target, portal) if group is None and portal.iface else group
 
     def _made(self, target: str, portal: Portal) -> bool:
         """Note the session that a login has made; tell whether there is one."""
@@ -235,7 +242,7 @@ def candidates(request: Request, sessions: tuple[Session, ...]) -> list[Session]
     """Sessions that lead to the LUN: the listed portals first, a foreign one only for by-id."""
     wanted = request.lun
     same = [session for session in sessions if session.target == wanted.address.target]
-    listed = [session for session in same if session.portal in wanted.portals]
+    listed = [session for session in same if session.serves(wanted.portals)]
     return listed if listed or request.link.startswith(BY_PATH) else same
 
 

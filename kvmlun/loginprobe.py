@@ -1,4 +1,4 @@
-"""Why a login failed, asked of the portal itself.
+"""What iscsiadm does not tell, asked of the portal itself: why a login failed, or its group.
 
 iscsiadm tells only that it did, with one exit code for a wrong secret and for a
 missing access right. One login request that is never completed makes the target
@@ -47,11 +47,20 @@ async def unreachable(portal: Portal, seconds: float) -> str:
 async def refusal(target: str, portal: Portal, seconds: float) -> str:
     """Return why the portal refuses a login to `target`, "" if it says nothing of use."""
     try:
-        return await within(_refusal(target, portal), seconds)
+        answer = await within(_ask(target, portal), seconds)
     except ConnectionRefusedError:
         return _REFUSES
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         return ""
+    return meaning(*answer).format(initiator=initiator())
+
+
+async def group(target: str, portal: Portal, seconds: float) -> int | None:
+    """Return the portal group tag that the target tells (RFC 7143, 13.9), None if it does not."""
+    try:
+        return portal_group(*await within(_ask(target, portal), seconds))
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return None
 
 
 def initiator(file: Path = INITIATOR) -> str:
@@ -64,18 +73,17 @@ def initiator(file: Path = INITIATOR) -> str:
     return next((value.strip() for key, _, value in names if key.strip() == "InitiatorName"), "")
 
 
-async def _refusal(target: str, portal: Portal) -> str:
-    name = initiator()
+async def _ask(target: str, portal: Portal) -> tuple[bytes, bytes]:
+    """Return header and data of the answer to a login request."""
     reader, writer = await asyncio.open_connection(portal.host, portal.port)
     try:
-        writer.write(request(name, target))
+        writer.write(request(initiator(), target))
         await writer.drain()
         header = await reader.readexactly(_HEADER_BYTES)
         length = int.from_bytes(header[5:8], "big")
-        data = await reader.readexactly(min(length, 8192))
+        return header, await reader.readexactly(min(length, 8192))
     finally:
         writer.close()
-    return meaning(header, data).format(initiator=name)
 
 
 def request(initiator_name: str, target: str) -> bytes:
@@ -94,6 +102,17 @@ def request(initiator_name: str, target: str) -> bytes:
     isid = b"\x80" + os.urandom(5)
     header = struct.pack(">BB2xI6s2xI4x", _LOGIN_REQUEST, 0, len(data), isid, 1)
     return header.ljust(_HEADER_BYTES, b"\0") + data + bytes(-len(data) % 4)
+
+
+def portal_group(header: bytes, data: bytes) -> int | None:
+    """Return the portal group tag in a login response, None without one."""
+    if header[0] & 0x3F != _LOGIN_RESPONSE:
+        return None
+    for pair in data.split(b"\0"):
+        key, _, value = pair.partition(b"=")
+        if key == b"TargetPortalGroupTag" and value.isdigit() and int(value) < 0x10000:
+            return int(value)
+    return None
 
 
 def meaning(header: bytes, data: bytes) -> str:

@@ -105,10 +105,15 @@ class Wwid:
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Portal:
-    """An address and TCP port of a target."""
+    """An address and TCP port of a target, and this host's iface to reach it by.
+
+    `iface` is the name of an open-iscsi iface; "" in what is wanted is any, in a session the
+    default one, for which routing decides.
+    """
 
     host: str
     port: int = ISCSI_PORT
+    iface: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Portal:
@@ -139,8 +144,17 @@ class Portal:
             raise errors.Invalid(f"portal {text!r} has no valid port")
         return cls(str(address), int(port))
 
-    def __str__(self) -> str:
+    @property
+    def address(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.address} by iface {self.iface}" if self.iface else self.address
+
+    def serves(self, wanted: Portal) -> bool:
+        """Tell whether a session made with this one is what `wanted` asks for."""
+        there = (self.host, self.port) == (wanted.host, wanted.port)
+        return there and wanted.iface in ("", self.iface)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -190,6 +204,21 @@ class Lun:
 
     def __str__(self) -> str:
         return f"{self.wwid or 'a LUN of unknown WWID'} ({self.address})"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The portals' addresses, each once however many ifaces lead there."""
+        return tuple(dict.fromkeys(portal.address for portal in self.portals))
+
+    @property
+    def ifaces(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(portal.iface for portal in self.portals if portal.iface))
+
+    @property
+    def everywhere(self) -> Lun:
+        """What is the same on every host, so may travel with a domain."""
+        portals = tuple(dict.fromkeys(Portal(p.host, p.port) for p in self.portals))
+        return dataclasses.replace(self, portals=portals, volume=None, secret=None, min_paths=1)
 
 
 def parse_target(text: str) -> str:

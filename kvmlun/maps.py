@@ -141,14 +141,13 @@ def lacking(requests: Iterable[Request], sessions: Iterable[Session]) -> list[Re
     sessions = list(sessions)
     found = []
     for request in requests:
-        have = {
-            session.portal
+        have = [
+            session
             for session in sessions
             if session.target == request.lun.address.target and session.up
-            for disk in session.disks
-            if disk.map and disk.wwid == str(request.pinned)
-        }
-        if have and set(request.lun.portals) - have:
+            if any(disk.map and disk.wwid == str(request.pinned) for disk in session.disks)
+        ]
+        if have and sysfs.unserved(request.lun.portals, have):
             found.append(request)
     return found
 

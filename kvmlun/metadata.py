@@ -54,7 +54,7 @@ def _writes(listing: Listing, sessions: tuple[Session, ...], config: Config) -> 
                 shown = {lun.wwid for lun in luns}
                 luns += tuple(lun for lun in told if lun.overlay and lun.wwid not in shown)
             below = luns
-            if luns != tuple(replace(lun, volume=None) for lun in domain.luns):
+            if luns != domain.luns:
                 xml = domxml.metadata(guest.uuid, luns) if luns else None
                 yield Write(guest.uuid, guest.name, live, xml)
 
@@ -76,10 +76,10 @@ def _of_domain(
             lun = told  # a pin is never replaced by what happens to be there
         elif lun and told and told.wwid and not config.by_wwid(told.wwid):
             # Without a catalog entry what the sender knew counts; one session shows one portal.
-            lun = replace(lun, portals=tuple(dict.fromkeys(told.portals + lun.portals)))
+            lun = replace(lun, portals=told.portals + lun.portals)
         if lun and lun.wwid and lun.wwid not in seen:
             seen.add(lun.wwid)
-            yield replace(lun, overlay=link in below)
+            yield replace(lun.everywhere, overlay=link in below)
 
 
 def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | None:
@@ -93,12 +93,8 @@ def _told(link: str, known: Iterable[Lun], config: Config) -> Lun | None:
     """Describe the LUN of a link as metadata or catalog tell of it."""
     if wwid := Wwid.from_link(link):
         recorded = next((lun for lun in known if lun.wwid == wwid), None)
-        return recorded or _unnamed(config.by_wwid(wwid))
+        return recorded or config.by_wwid(wwid)
     if address := inventory.spelled(link):
         recorded = next((lun for lun in known if lun.address == address), None)
-        return recorded or _unnamed(config.by_address(address))
+        return recorded or config.by_address(address)
     return None
-
-
-def _unnamed(lun: Lun | None) -> Lun | None:
-    return replace(lun, volume=None) if lun else None

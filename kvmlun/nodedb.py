@@ -61,36 +61,44 @@ def _root(program: Path, _inode: int, _mtime: int) -> Path:
 def records(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> list[Path]:
     """Return the record files for `target` at `portal`, in both forms that iscsiadm writes.
 
-    The form is ``nodes/IQN/IP,PORT`` without a target portal group tag, else
-    ``nodes/IQN/IP,PORT,TPGT/IFACE`` (open-iscsi usr/idbm.c).
+    The form is ``nodes/IQN/IP,PORT`` without a target portal group tag, which is then that of
+    every iface, else ``nodes/IQN/IP,PORT,TPGT/IFACE`` (open-iscsi usr/idbm.c).
     """
     found: list[Path] = []
     for folder in roots:
-        old = _path(folder, target, portal)
-        if old.is_file():
-            found.append(old)
-        for tagged in sorted(old.parent.glob(f"{old.name},*")):
-            found.extend(sorted(path for path in tagged.glob("*") if path.is_file()))
+        plain = _plain(folder, target, portal)
+        paths = [plain, *(group / _iface(portal) for group in _groups(plain))]
+        found += [path for path in paths if path.is_file()]
     return found
+
+
+def group(target: str, portal: Portal, folder: Path | None = None) -> int | None:
+    """Return the portal group tag of the records at `portal`, None where they are without."""
+    plain = _plain(folder or root(), target, portal)
+    return None if plain.is_file() else next(map(_tag, _groups(plain)), None)
 
 
 def write(
     target: str,
     portal: Portal,
     settings: Mapping[str, str],
+    group: int | None = None,
     folder: Path | None = None,
     defaults: Path = DEFAULTS,
 ) -> None:
     """Write a node record: the host's defaults in iscsid.conf, and `settings` over them.
 
     What neither has gets iscsiadm's built-in value when it reads the record. Credentials
-    in `settings` replace those of the host as a whole, whose target may be another one. The
-    tag of the portal group is left open, so the record has the older of its two
-    forms. Must not be called where a record of somebody else's exists. Raises
-    errors.Storage if it cannot be written, errors.Timeout if the lock stays taken.
+    in `settings` replace those of the host as a whole, whose target may be another one. Without
+    the tag of the portal's `group` the record has the older of its two forms, of which a portal
+    has one for all ifaces. Must not be called where a record of somebody else's exists. Raises
+    errors.Storage if it cannot be written or this host has no such iface, errors.Timeout if the
+    lock stays taken.
     """
     folder = folder or root()
-    record = _path(folder, target, portal)
+    record = plain = _plain(folder, target, portal)
+    if group is not None:
+        record = plain.with_name(f"{plain.name},{group}") / _iface(portal)
     # Every file inside nodes/ is taken for a record, so it is made beside it.
     copy = folder / ".kvmlun"
     try:
@@ -99,10 +107,9 @@ def write(
             host = {name: value for name, value in host.items() if not name.startswith(_AUTH)}
         values = {
             "node.name": target,
-            "node.tpgt": "-1",
+            "node.tpgt": str(-1 if group is None else group),
             "node.discovery_type": "static",
-            "iface.iscsi_ifacename": "default",
-            "iface.transport_name": "tcp",
+            **_binding(folder, portal),
             **host,
             "node.conn[0].address": portal.host,
             "node.conn[0].port": str(portal.port),
@@ -122,27 +129,62 @@ def write(
 
 def delete(target: str, portal: Portal, folder: Path | None = None) -> None:
     """Remove a record that write() made, if it is there; raises like it."""
-    record = _path(folder or root(), target, portal)
-    try:
-        with _locked():
-            record.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # other records of the target stay
-                record.parent.rmdir()
-    except OSError as error:
-        raise errors.Storage(f"cannot remove node record {record}: {error.strerror}") from error
+    folder = folder or root()
+    plain = _plain(folder, target, portal)
+    for record in records(target, portal, (folder,)):
+        if portal.iface and record == plain:
+            continue
+        try:
+            with _locked():
+                record.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # other records of the target stay
+                    for above in record.parents:
+                        if above == folder / "nodes":
+                            break
+                        above.rmdir()
+        except OSError as error:
+            raise errors.Storage(f"cannot remove node record {record}: {error.strerror}") from error
 
 
-def _path(folder: Path, target: str, portal: Portal) -> Path:
+def _plain(folder: Path, target: str, portal: Portal) -> Path:
     return folder / "nodes" / target / f"{portal.host},{portal.port}"
+
+
+def _groups(plain: Path) -> list[Path]:
+    """Return the folders of a portal's records, one a portal group tag."""
+    return sorted(path for path in plain.parent.glob(f"{plain.name},*") if _tag(path) is not None)
+
+
+def _tag(folder: Path) -> int | None:
+    text = folder.name.rpartition(",")[2]
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _iface(portal: Portal) -> str:
+    return portal.iface or "default"
+
+
+def _binding(folder: Path, portal: Portal) -> dict[str, str]:
+    """Return what a record says of its iface: all that the iface's own record has."""
+    if not portal.iface:
+        return {"iface.iscsi_ifacename": "default", "iface.transport_name": "tcp"}
+    record = folder / "ifaces" / portal.iface
+    if not record.is_file():
+        raise errors.Storage(
+            f"open-iscsi has no iface {portal.iface} (no {record}); make it with: "
+            f"iscsiadm -m iface -I {portal.iface} -o new"
+        )
+    return _settings(record, "iface.")
 
 
 def _defaults(file: Path) -> dict[str, str]:
     """Return the node settings in iscsid.conf (usr/idbm.c, idbm_recinfo_config)."""
-    try:
-        lines = [line.strip() for line in file.read_text(errors="replace").splitlines()]
-    except FileNotFoundError:
-        return {}
-    pairs = (line.partition("=") for line in lines if line.startswith("node."))
+    return _settings(file, "node.") if file.exists() else {}
+
+
+def _settings(file: Path, prefix: str) -> dict[str, str]:
+    lines = [line.strip() for line in file.read_text(errors="replace").splitlines()]
+    pairs = (line.partition("=") for line in lines if line.startswith(prefix))
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 

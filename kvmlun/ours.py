@@ -83,12 +83,12 @@ class Sources:
         pinned = catalog or recorded
         if pinned is None:
             return spelled
-        # The catalog's secret is for the catalog's portals only.
-        known = set(spelled.portals) <= set(pinned.portals)
+        # The catalog's secret is for the catalog's portals only, and so are its ifaces.
+        known = [p for p in pinned.portals if any(p.serves(each) for each in spelled.portals)]
         return dataclasses.replace(
             pinned,
             address=spelled.address,
-            portals=spelled.portals,
+            portals=tuple(known) or spelled.portals,
             overlay=False,
             secret=pinned.secret if known else None,
         )

@@ -49,7 +49,9 @@ class Pool:
         kind, _, number = volume.rpartition(":")
         if not (kind.startswith("unit:") and number.isascii() and number.isdigit()):
             return None
-        portal = self.portal if self.portal in portals or not portals else portals[0]
+        portal = self.portal
+        if portals and not (portal and any(p.serves(portal) for p in portals)):
+            portal = portals[0]
         return f"{BY_PATH}{id_path(portal, self.target, int(number))}" if portal else None
 
 

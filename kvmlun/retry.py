@@ -46,7 +46,7 @@ class Retry:
 
     def put(self, uuid: str, name: str, portals: Iterable[Portal]) -> None:
         """Remember a domain; raises errors.Storage."""
-        domain = Unstarted(uuid, name, tuple(str(portal) for portal in portals))
+        domain = Unstarted(uuid, name, tuple(dict.fromkeys(p.address for p in portals)))
         statefile.write(self._folder / f"{uuid}.json", asdict(domain), sync=False)
         self._waiting[uuid] = domain
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .lun import Portal, id_path
@@ -56,6 +56,10 @@ class Session:
     @property
     def up(self) -> bool:
         return self.state == LOGGED_IN
+
+    def serves(self, portals: Iterable[Portal]) -> bool:
+        """Tell whether it is what one of these portals asks for."""
+        return any(self.portal and self.portal.serves(portal) for portal in portals)
 
     def id_path(self, disk: Disk) -> str | None:
         return id_path(self.portal, self.target, disk.lun) if self.portal else None
@@ -110,6 +114,17 @@ def sessions(root: str = "/sys") -> tuple[Session, ...]:
     return tuple(sorted((s for s in found if s), key=lambda session: session.sid))
 
 
+def unserved(portals: Iterable[Portal], found: Iterable[Session]) -> list[Portal]:
+    """Return the portals that none of the sessions found is with."""
+    found = list(found)
+    return [portal for portal in portals if not any(s.serves((portal,)) for s in found)]
+
+
+def id_paths() -> frozenset[str | None]:
+    """Return udev's ID_PATH of every disk behind a session."""
+    return frozenset(session.id_path(disk) for session in sessions() for disk in session.disks)
+
+
 def states(root: str = "/sys") -> dict[int, str]:
     """Return just the state of each session by its id: cheap enough to be looked at often."""
     folder = f"{root}/class/iscsi_session"
@@ -147,18 +162,18 @@ def _session(path: str) -> Session | None:
     return Session(
         sid=int(path.rpartition("/session")[2]),
         target=target,
-        portal=_portal(device),
+        portal=_portal(device, read(f"{path}/ifacename")),
         state=read(f"{path}/state"),
         host=int(host[1]) if host else None,
         disks=tuple(_disks(device)),
     )
 
 
-def _portal(device: str) -> Portal | None:
+def _portal(device: str, iface: str) -> Portal | None:
     for connection in _below(device, "connection", "iscsi_connection", "connection"):
         host, port = read(f"{connection}/persistent_address"), read(f"{connection}/persistent_port")
         if host and port.isdigit():
-            return Portal(host, int(port))
+            return Portal(host, int(port), "" if iface == "default" else iface)
     return None
 
 

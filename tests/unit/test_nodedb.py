@@ -3,6 +3,7 @@
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def write(lock, tmp_path):
     (tmp_path / "iscsid.conf").write_text(ISCSID_CONF)
 
     def write(**settings):
-        nodedb.write(TARGET, PORTAL, settings, tmp_path, tmp_path / "iscsid.conf")
+        nodedb.write(TARGET, PORTAL, settings, None, tmp_path, tmp_path / "iscsid.conf")
         return tmp_path / "nodes" / TARGET / "10.77.1.1,3260"
 
     return write
@@ -65,6 +66,39 @@ def test_a_record_has_the_hosts_defaults_and_ours_over_them(write):
     assert (found["node.name"], found["node.conn[0].address"]) == (TARGET, "10.77.1.1")
     assert not [name for name in found if not name.startswith(("node.", "iface."))]
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
+
+
+def test_an_iface_has_a_record_of_its_own_that_says_what_the_iface_is(write, tmp_path):
+    bound = [replace(PORTAL, iface=name) for name in ("san0", "san1")]
+    for portal in bound:
+        with pytest.raises(errors.Storage, match="iscsiadm -m iface -I san"):
+            nodedb.write(TARGET, portal, {}, 1, tmp_path)
+        (tmp_path / "ifaces").mkdir(exist_ok=True)
+        (tmp_path / "ifaces" / portal.iface).write_text(
+            "# BEGIN RECORD 2.1.8\n"
+            f"iface.iscsi_ifacename = {portal.iface}\niface.net_ifacename = eth-{portal.iface}\n"
+            "iface.transport_name = tcp\n# END RECORD\n"
+        )
+        nodedb.write(TARGET, portal, {}, 1, tmp_path)
+        (record,) = nodedb.records(TARGET, portal, (tmp_path,))
+        assert record == tmp_path / "nodes" / TARGET / "10.77.1.1,3260,1" / portal.iface
+        found = settings_of(record)
+        assert found["iface.net_ifacename"] == f"eth-{portal.iface}"
+        assert (found["iface.iscsi_ifacename"], found["node.tpgt"]) == (portal.iface, "1")
+    assert nodedb.records(TARGET, PORTAL, (tmp_path,)) == []
+    assert nodedb.group(TARGET, PORTAL, tmp_path) == 1
+    nodedb.delete(TARGET, bound[0], tmp_path)
+    assert [len(nodedb.records(TARGET, portal, (tmp_path,))) for portal in bound] == [0, 1]
+    nodedb.delete(TARGET, bound[1], tmp_path)
+    assert list((tmp_path / "nodes").iterdir()) == []
+
+
+def test_the_record_of_all_ifaces_is_nobodys_to_delete(write, tmp_path):
+    record = write()
+    bound = replace(PORTAL, iface="san0")
+    assert nodedb.records(TARGET, bound, (tmp_path,)) == [record]
+    nodedb.delete(TARGET, bound, tmp_path)
+    assert record.exists()
 
 
 def test_a_secret_of_the_volume_replaces_the_hosts_as_a_whole(write, tmp_path):
