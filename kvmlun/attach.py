@@ -232,15 +232,15 @@ class Attacher:
         with _named(request):
             facts = await self._workers.probe(disk.name, disk.number, deadline.left)
         wwid = proof.identity(str(request), request.pinned, request.lun.address, facts, disk.node)
+        sessions = sysfs.sessions()
+        proof.unique(str(request), wwid, session.target, sessions)
+        _refuse_holders(request, session, sessions, mapped)
         if mapped and sysfs.multipath_map(disk):
             facts = {**facts, "claimed": False}
         proof.usable(str(request), request.lun, facts, request.read_only, disk.node)
         if disk.partitions:
             numbers = [int(name.removeprefix(disk.name)) for name in disk.partitions]
             await self._scsi(request, deadline, "drop_partitions", disk.name, disk.number, numbers)
-        sessions = sysfs.sessions()
-        proof.unique(str(request), wwid, session.target, sessions)
-        _refuse_holders(request, session, sessions, mapped)
         return wwid
 
     async def _prove_map(self, request: Request, above: Map, deadline: Deadline) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from . import errors, iscsi, nodedb, secrets, sysfs
+from . import errors, iscsi, nodedb, secrets, sessionauth, sysfs
 from .config import Settings
 from .ledger import Entry, Ledger
 from .links import BY_PATH
@@ -169,15 +169,16 @@ class Logins:
         self._changes.signal()
 
     async def renew(self, luns: Iterable[Lun]) -> None:
-        """Put today's secrets into the node records of our sessions; raises errors.Error.
+        """Put today's secrets into the node records of our sessions, and into the sessions.
 
-        iscsid reads them when it starts; until then it reconnects with what it logged in with.
+        Raises errors.Error. iscsid takes them over when it starts; until then it reconnects with
+        what it logged in with.
         """
         for known in luns:
             if not known.secret:
                 continue
             target = known.address.target
-            record = self._node_record(known.secret)
+            chap, record = secrets.load(known.secret), self._node_record(known.secret)
             async with self.lock(target, Deadline(_RENEW_SECONDS)):
                 for session in sysfs.sessions():
                     entry = session.portal and self._ledger.find(target, session.portal)
@@ -185,6 +186,11 @@ class Logins:
                     if session.target == target and ours and session.serves(known.portals):
                         group = nodedb.group(target, session.portal)
                         await asyncio.to_thread(nodedb.write, target, session.portal, record, group)
+                        if await asyncio.to_thread(sessionauth.put, session.sid, chap):
+                            log.warning(
+                                "session %d to %s reconnects with the new secret %s after: "
+                                "systemctl restart iscsid", session.sid, target, known.secret
+                            )  # fmt: skip
 
     def _node_record(self, secret: str | None) -> dict[str, str]:
         auth = secrets.load(secret).node_record() if secret else {}

@@ -31,7 +31,7 @@ def look():
     maps = {os.path.basename(block): sorted(os.listdir(block + "/slaves"))
             for block in glob.glob("/sys/class/block/dm-*")
             if read(block + "/dm/uuid").startswith("mpath-")}
-    listed = [line.strip("/\\n") for line in open("/etc/multipath/wwids") if line[0] == "/"] \
+    listed = [line.strip().strip("/") for line in open("/etc/multipath/wwids") if line[0] == "/"] \
         if os.path.exists("/etc/multipath/wwids") else []
     records = [os.path.join(folder, file) for root in ("/etc/iscsi/nodes", "/var/lib/iscsi/nodes")
                for folder, _, files in os.walk(root) for file in files]

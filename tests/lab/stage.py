@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
-from tests.lab import lab, machine, observe, peers, san, vm, wait
+from tests.lab import guest, lab, machine, observe, peers, san, vm, wait
 
 T = TypeVar("T")
 
@@ -63,6 +63,32 @@ class Stage:
         of.destroy(self.kvms[0])
         self.wait_clean()
         of.check_data(self.san)
+
+    def another_comes_and_goes(self) -> None:
+        """Have a LUN brought to the first host and taken away, as long as it takes.
+
+        What nobody else needed there has gone by then.
+        """
+        host, other = self.kvms[0], self.volume("other")
+        self.peer.know(host, "other", [other])
+        host.run("kvmlun connect other-0 && kvmlun disconnect other-0")
+        wait.wait_for(
+            "the other to go", lambda: other.iqn not in observe.observe(host).targets, CLEAN_SECONDS
+        )
+
+    def attach(self, to: vm.Vm, volume: san.Volume) -> None:
+        """Attach a LUN as vdb to a VM that runs on the first host; it holds it from then on."""
+        host = self.kvms[0]
+        self.peer.know(host, "more", [volume])
+        link = host.run("kvmlun connect more-0").out.strip()
+        disk = guest.disk_xml(guest.Disk(link, "vdb"))
+        host.run(["virsh", "attach-device", to.uuid, "/dev/stdin", "--live"], input=disk)
+        host.run("kvmlun disconnect more-0")
+        wait.wait_for(
+            f"the LUN held by {to.name}",
+            lambda: observe.users(host, volume.wwid) == [to.name],
+            CLEAN_SECONDS,
+        )
 
     def vm(
         self,

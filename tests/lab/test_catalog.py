@@ -118,16 +118,13 @@ def test_a_renumbered_array(s: Stage, host: Machine) -> None:
 
 
 def test_a_reload_with_another_address_drops_nothing(s: Stage, host: Machine) -> None:
-    volume, other = s.volume("vm1"), s.volume("other")
+    volume = s.volume("vm1")
     vm = s.vm("vm1", [volume])
     vm.start(host)
     before = s.states()[0].sessions
     host.run(f"sed -i s/{volume.iqn}/{volume.iqn}.new/ /etc/kvmlun/volumes.d/vm1.yaml")
     host.run("systemctl reload kvmlund")
-    # Time enough to log out of what nobody needs: another one comes and goes.
-    s.peer.know(host, "other", [other])
-    host.run("kvmlun connect other-0 && kvmlun disconnect other-0")
-    wait_for("the other to go", lambda: other.iqn not in s.states()[0].targets, 60)
+    s.another_comes_and_goes()
     assert s.states()[0].sessions == before
     vm.wait_writes(host)
     vm.destroy(host)

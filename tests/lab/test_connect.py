@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.lab import guest, machine, observe, san, wait_for
+from tests.lab import machine, observe, san, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -36,11 +36,8 @@ def test_connect_and_disconnect(s: Stage, volume: san.Volume) -> None:
     assert host.run("kvmlun connect data-0").out == f"{volume.by_id}\n"
     assert only(s, volume)
     wait_for("status", lambda: observe.users(host, volume.wwid) == ["connected by operator"], 20)
-    # Time enough to be logged out, if nothing held it: another one comes and goes.
-    other = s.volume("other")
-    s.peer.know(host, "other", [other])
-    host.run("kvmlun connect other-0 && kvmlun disconnect other-0")
-    wait_for("the other one to go", lambda: only(s, volume), 60)
+    s.another_comes_and_goes()
+    assert only(s, volume)
     host.run("kvmlun disconnect data-0")
     s.wait_clean()
     again = host.run("kvmlun disconnect data-0", check=False)
@@ -80,16 +77,12 @@ def attached(host: machine.Machine, vm) -> str:
     return host.run(["virsh", "domblklist", vm.uuid]).out
 
 
-def test_attach_and_detach_on_a_connected_lun(s: Stage, volume: san.Volume) -> None:
+def test_attach_and_detach_on_a_connected_lun(s: Stage) -> None:
     """libvirt calls no hook for it: it is noticed, held, and let go of."""
-    host = s.kvms[0]
+    host, volume = s.kvms[0], s.volume("data")
     vm = s.vm("vm1", [s.volume("vm1")])
     vm.start(host)
-    link = host.run("kvmlun connect data-0").out.strip()
-    disk = guest.disk_xml(guest.Disk(link, "vdb"))
-    host.run(["virsh", "attach-device", vm.uuid, "/dev/stdin", "--live"], input=disk)
-    host.run("kvmlun disconnect data-0")
-    wait_for("the LUN held by vm1 only", lambda: observe.users(host, volume.wwid) == ["vm1"], 30)
+    s.attach(vm, volume)
     written = f"virsh metadata {vm.uuid} https://kvmlun.github.io/ns/domain/1 --live"
     wait_for("its metadata", lambda: volume.wwid in host.run(written, check=False).out, 30)
     host.run(["virsh", "detach-disk", vm.uuid, "vdb", "--live"])

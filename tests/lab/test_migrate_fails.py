@@ -242,19 +242,12 @@ def test_a_lun_attached_later_stays_known_while_the_source_is_paused(traveller: 
     vm, here, stage = traveller.vm, traveller.here, traveller.stage
     if stage.peer.name != "kvmlun":
         pytest.skip("only kvmlun knows who uses a LUN")
-    more, other = stage.volume("more"), stage.volume("other")
-    stage.peer.know(here, "more", [more, other])
-    link = here.run("kvmlun connect more-0 --ttl 300").out.strip()
-    disk = guest.disk_xml(guest.Disk(link, "vdb"))
-    here.run(["virsh", "attach-device", vm.uuid, "/dev/stdin", "--live"], input=disk)
-    here.run("kvmlun disconnect more-0")
-    wait_for("the LUN held by vm1", lambda: observe.users(here, more.wwid) == ["vm1"], 30)
+    more = stage.volume("more")
+    stage.attach(vm, more)
     running = begin(traveller, "")
     running.signal(signal.SIGSTOP)
     copied(traveller)
-    # kvmlund has looked at all domains again when another one has come and gone.
-    here.run("kvmlun connect more-1 && kvmlun disconnect more-1")
-    wait_for("the other to go", lambda: other.iqn not in observe.observe(here).targets, 60)
+    stage.another_comes_and_goes()
     assert observe.users(here, more.wwid) == ["vm1"]
     running.signal(signal.SIGKILL)
     running.wait()

@@ -216,11 +216,7 @@ def test_a_map_of_the_operators(s: Stage, host: Machine, volume: san.Volume) -> 
         vm = s.vm("vm1", [volume])
         vm.start(host)
         vm.destroy(host)
-        # Time enough to take the map away, if it were kvmlun's: another one comes and goes.
-        other = s.volume("other")
-        s.peer.know(host, "other", [other])
-        host.run("kvmlun connect other-0 && kvmlun disconnect other-0")
-        wait_for("the other to go", lambda: other.iqn not in s.states()[0].targets, 60)
+        s.another_comes_and_goes()
         assert paths(s) == 2 and s.states()[0].listed == (wwid,)
     finally:
         host.run(f"multipath -f {wwid}; multipath -w {wwid}", check=False)

@@ -13,15 +13,14 @@ FOLDER = "/etc/kvmlun/secrets"
 ONE_WAY = {"username": "kvm", "password": "One-w4y-s3cret"}
 MUTUAL = {**ONE_WAY, "username_in": "san", "password_in": "Mutu4l-s3cret"}
 NEW = {"username": "kvm", "password": "R0tated-s3cret"}
+CANARY = "a-c4nary"
 
 # What any process shows of itself, looked at again and again, since most of them live for moments.
 _WATCH = """
 import glob, json, sys
 words = [word.encode() for word in sys.argv[1:]]
 print("watching", flush=True)
-looks = 0
 while True:
-    looks += 1
     for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
         try:
             text = open(path, "rb").read()
@@ -56,15 +55,19 @@ def guarded(s: Stage, host: machine.Machine, secret: dict[str, str], name: str =
 
 @pytest.fixture
 def watched(s: Stage) -> Iterator[remote.Spawned]:
-    """A look at every process's arguments and environment while the test logs in."""
+    """A look at every process's arguments and environment while the test logs in.
+
+    It sees a process that lives for a moment, or the test does not begin.
+    """
     host = s.kvms[0]
     words = {value for secret in (MUTUAL, NEW) for key, value in secret.items() if "pass" in key}
     since = host.run("date +%s").out.strip()
-    watching = host.spawn(["python3", "-c", _WATCH, "--", *words, "kvmlun-watch"])
-    wait_for("the watch", lambda: "watching" in watching.out, 30)
+    watching = host.spawn(["python3", "-c", _WATCH, *words, CANARY, "kvmlun-watch"])
+    wait_for("a canary", lambda: host.run(["true", CANARY]) and CANARY in watching.out, 60)
     yield watching
     watching.stop()
-    assert watching.out == "watching\n", watching.out
+    seen = watching.out.splitlines()[1:]
+    assert [line for line in seen if CANARY not in line] == []
     logged = host.run(f"journalctl -o json --since @{since}").out
     for word in words:
         assert word not in logged

@@ -1,0 +1,62 @@
+"""CHAP credentials of a session that is up, in the kernel.
+
+An iscsid that starts takes over every session with the credentials that the kernel has for it,
+whatever the node record says (open-iscsi usr/iscsid.c, sync_session), and has no command to change
+them. So they are changed where it takes them from.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+
+from . import errors, sysfs
+from .secrets import Chap
+
+# linux/netlink.h and include/scsi/iscsi_if.h of the kernel, which open-iscsi has a copy of.
+_NETLINK_ISCSI = 8
+_SET_PARAM = 16
+_PARAMS = {"username": 22, "username_in": 23, "password": 24, "password_in": 25}
+_MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr
+_EVENT = struct.Struct("=IIQIIII24x")  # struct iscsi_uevent with its msg_set_param
+_RESULT = struct.Struct("=Ii")
+_SECONDS = 5
+
+
+def put(sid: int, chap: Chap) -> bool:
+    """Give a session these credentials for its next login; tell whether it had others.
+
+    Raises errors.Storage, for one where the session is not up.
+    """
+    folder = f"/sys/class/iscsi_session/session{sid}"
+    has = {name: sysfs.read(f"{folder}/{name}").replace("(null)", "") for name in _PARAMS}
+    changed = [name for name in _PARAMS if getattr(chap, name) != has[name]]
+    try:
+        with open("/sys/class/iscsi_transport/tcp/handle") as file:
+            handle = int(file.read())
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ISCSI) as kernel:
+            kernel.settimeout(_SECONDS)
+            kernel.bind((0, 0))
+            for name in changed:
+                kernel.send(message(handle, sid, _PARAMS[name], getattr(chap, name)))
+                if code := result(kernel.recv(4096)):
+                    raise OSError(code, os.strerror(code))
+    except (OSError, ValueError, struct.error) as error:
+        raise errors.Storage(
+            f"session {sid} keeps its old secret: {error}; reload kvmlund again when it is up"
+        ) from error
+    return bool(changed)
+
+
+def message(handle: int, sid: int, param: int, value: str) -> bytes:
+    """Return the request to set a text parameter of a session's only connection."""
+    text = value.encode() + b"\0"
+    event = _EVENT.pack(_SET_PARAM, 0, handle, sid, 0, param, len(text))
+    length = _MESSAGE.size + len(event) + len(text)
+    return _MESSAGE.pack(length, _SET_PARAM, 0, 0, 0) + event + text
+
+
+def result(answer: bytes) -> int:
+    """Return the error number in the kernel's answer, 0 without an error."""
+    return -_RESULT.unpack_from(answer, _MESSAGE.size)[1]

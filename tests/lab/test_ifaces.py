@@ -1,0 +1,89 @@
+"""Logins by the interfaces of open-iscsi that the operator names, and by no other."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import CommandFailed, san, wait_for
+from tests.lab.machine import Machine
+from tests.lab.stage import Stage
+
+pytestmark = pytest.mark.one_host
+
+# The hosts' devices in the networks san_a and san_b.
+A, B = "vec1", "vec2"
+
+
+@pytest.fixture
+def s(s: Stage) -> Stage:
+    if s.peer.name != "kvmlun":
+        pytest.skip("the naive hook knows one interface")
+    return s
+
+
+@pytest.fixture
+def host(s: Stage) -> Iterator[Machine]:
+    """A host that has an interface on each device: two on the first."""
+    host, devices = s.kvms[0], {"a0": A, "a1": A, "b0": B}
+    for name, device in devices.items():
+        iface = f"iscsiadm -m iface -I {name} -o"
+        host.run(f"{iface} new && {iface} update -n iface.net_ifacename -v {device}")
+    yield host
+    for name in devices:
+        host.run(f"iscsiadm -m iface -I {name} -o delete")
+
+
+@pytest.fixture
+def volume(s: Stage) -> san.Volume:
+    return s.volume("vm1")
+
+
+def ifaces(host: Machine) -> list[str]:
+    return sorted(host.run("cat /sys/class/iscsi_session/*/ifacename").out.split())
+
+
+def test_two_interfaces_are_two_paths(s: Stage, host: Machine, volume: san.Volume) -> None:
+    """Both are there again after iscsid was restarted and the network was away."""
+    vm = s.vm("vm1", [volume])
+    s.peer.know(host, "vm1", [volume], ifaces=["a0", "a1"], min_paths=2)
+    vm.start(host)
+    (paths,) = s.states()[0].maps.values()
+    assert len(paths) == 2 and ifaces(host) == ["a0", "a1"]
+    host.run("systemctl restart iscsid")
+    host.cut("san_a")
+    wait_for("both to drop", lambda: states(s) == ["FAILED", "FAILED"], 60)
+    host.restore("san_a")
+    wait_for("both to be back", lambda: states(s) == ["LOGGED_IN", "LOGGED_IN"], 90)
+    vm.wait_writes(host)
+    vm.destroy(host)
+    s.wait_clean()
+    vm.check_data(s.san)
+
+
+def states(s: Stage) -> list[str]:
+    return [state for _, state in s.states()[0].sessions.values()]
+
+
+def test_without_multipathd_the_first_interface_is_used(
+    s: Stage, host: Machine, volume: san.Volume
+) -> None:
+    vm = s.vm("vm1", [volume], by_path=True)
+    s.peer.know(host, "vm1", [volume], ifaces=["a1", "a0"])
+    vm.start(host)
+    assert ifaces(host) == ["a1"]
+    vm.destroy(host)
+    s.wait_clean()
+
+
+@pytest.mark.parametrize("iface", ["b0", "c0"])
+def test_an_interface_that_does_not_lead_there(
+    s: Stage, host: Machine, volume: san.Volume, iface: str
+) -> None:
+    """b0 is bound to the other network; c0 open-iscsi does not know."""
+    vm = s.vm("vm1", [volume])
+    s.peer.know(host, "vm1", [volume], ifaces=[iface])
+    with pytest.raises(CommandFailed) as refused:
+        vm.start(host, writing=False)
+    told = refused.value.err.strip().splitlines()[-1].partition("kvmlun: ")[2]
+    assert told.startswith("volume vm1-0: ") and f"iface {iface}" in told
+    s.wait_clean()
