@@ -142,7 +142,7 @@ for vm in $(virsh list --all --uuid); do
     virsh undefine --managed-save --snapshots-metadata "$vm"
 done
 rm -f /run/kvmlun/bypass/*
-test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m node --logoutall=all
+test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m session --logout
 rm -rf /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
 rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/* /run/kvmlun/unstarted/*
 rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
