@@ -165,7 +165,7 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
     if lun.min_paths > len(lun.portals):
         raise members["min_paths"].error(f"there are only {len(lun.portals)} paths")
     for other in others.values():
-        shared = set(other.portals) & set(lun.portals)
+        shared = set(other.addresses) & set(lun.addresses)
         same_target = other.address.target == lun.address.target
         if shared and same_target and other.secret != lun.secret:
             raise node.error(f"has the session of volume {other.volume}, so also its secret")

@@ -42,6 +42,15 @@ def test_three_lines(tmp_path):
     assert loaded.by_wwid(OTHER_WWID) is None
 
 
+def test_every_portal_by_every_iface(tmp_path):
+    given = VOLUME.replace("[10.77.1.1]", "[10.77.1.1, 10.77.2.1], ifaces: [a, b], min_paths: 4")
+    lun = load(tmp_path, "volumes:\n" + given).volumes["vm1"]
+    assert [str(portal) for portal in lun.portals] == [
+        f"{host}:3260 by iface {name}" for host in ("10.77.1.1", "10.77.2.1") for name in "ab"
+    ]
+    assert lun.addresses == ("10.77.1.1:3260", "10.77.2.1:3260") and lun.ifaces == ("a", "b")
+
+
 def test_drop_ins_add_volumes(tmp_path):
     other = VOLUME.replace("vm1:", "vm2:").replace(str(WWID), str(OTHER_WWID)).replace("vm1", "vm2")
     assert set(load(tmp_path, "volumes:\n" + VOLUME, "volumes:\n" + other).volumes) == {

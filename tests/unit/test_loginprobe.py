@@ -46,7 +46,7 @@ def test_a_request_is_one_login_pdu():
     assert f"TargetName={TARGET}".encode() in data[48 : 48 + length].split(b"\0")
 
 
-def serve(answer):
+def serve(answer, ask=loginprobe.refusal):
     """Return what is told of a portal that answers a login with these bytes."""
 
     async def play():
@@ -58,9 +58,23 @@ def serve(answer):
         server = await asyncio.start_server(talk, "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
-            return await loginprobe.refusal(TARGET, Portal("127.0.0.1", port), 5)
+            return await ask(TARGET, Portal("127.0.0.1", port), 5)
 
     return asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "text, group",
+    [
+        (b"AuthMethod=None\0TargetPortalGroupTag=7\0", 7),
+        (b"AuthMethod=CHAP\0", None),
+        (b"TargetPortalGroupTag=-1\0", None),
+        (b"TargetPortalGroupTag=70000\0", None),
+    ],
+)
+def test_the_portals_group_is_told(text, group):
+    assert serve(b"".join(response(0, text)), loginprobe.group) == group
+    assert serve(b"", loginprobe.group) is None
 
 
 def test_a_portal_is_asked():

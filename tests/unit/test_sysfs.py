@@ -47,6 +47,17 @@ def test_a_session_with_its_disk(tmp_path):
     assert sysfs.session(3, tmp_path) == session
 
 
+def test_the_iface_is_part_of_a_sessions_portal(tmp_path):
+    name = tree(tmp_path) / "iscsi_session/session3/ifacename"
+    for told, iface in (("default", ""), ("san0", "san0")):
+        name.write_text(f"{told}\n")
+        (session,) = sysfs.sessions(tmp_path)
+        assert session.portal == Portal("10.77.1.1", iface=iface)
+        assert session.serves([Portal("10.77.1.1")])
+        assert session.serves([Portal("10.77.1.1", iface="san0")]) == bool(iface)
+        assert session.id_path(session.disks[0]).startswith("ip-10.77.1.1:3260-iscsi-")
+
+
 def test_what_vanishes_meanwhile_is_left_out(tmp_path):
     device = tree(tmp_path)
     (device / "target2:0:0/2:0:0:0/block/sda/dev").unlink()

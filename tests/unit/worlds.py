@@ -1,6 +1,9 @@
 """Small worlds for tests of pure logic."""
 
+from kvmlun.domxml import Disk as DomainDisk
+from kvmlun.domxml import Domain
 from kvmlun.ledger import Entry
+from kvmlun.libvirtconn import Guest
 from kvmlun.lun import Lun, LunAddress, Portal, Wwid
 from kvmlun.reconcile import Holds, View
 from kvmlun.sysfs import LOGGED_IN, Disk, Session
@@ -41,3 +44,12 @@ def entry(sid=1, record=True, boot_id="boot", target=TARGET):
 
 def view(*sessions, owned=(), entries=(), markers=None, holds=None):
     return View(sessions, frozenset(owned), tuple(entries), markers or {}, holds or Holds())
+
+
+def domain(*links, luns=(), shareable=False, overlays=False):
+    disks = tuple(DomainDisk("vda", (link,), False, shareable) for link in links)
+    return Domain(UUID, "vm1", disks, tuple(luns), overlays)
+
+
+def guest(live=None, persistent=None, active=True, settled=True):
+    return Guest(UUID, "vm1", active, live, persistent, settled)
