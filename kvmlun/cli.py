@@ -57,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         "--portal", action="append", required=True, dest="portals", metavar="ADDRESS[:PORT]",
         help="where the target is; once for each portal",
     )  # fmt: skip
+    add.add_argument(
+        "--iface", action="append", dest="ifaces", metavar="NAME",
+        help="an interface of open-iscsi to log in by; once for each (default: routing decides)",
+    )  # fmt: skip
+    add.add_argument(
+        "--min-paths", type=int, metavar="N",
+        help="paths that a VM's start waits for where multipathd runs (default: 1)",
+    )  # fmt: skip
     _secret(add)
     add.set_defaults(run=_volume_add)
     imported = nouns.add_parser("import-pools", help="add the LUNs of libvirt's iSCSI pools")
@@ -177,7 +185,7 @@ async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
 
 
 async def _volume_add(client: Client, arguments: argparse.Namespace) -> str:
-    keys = ("wwid", "target", "lun", "portals", "secret")
+    keys = ("wwid", "target", "lun", "portals", "ifaces", "min_paths", "secret")
     given = {key: value for key in keys if (value := getattr(arguments, key)) is not None}
     await client.add_volume(arguments.volume, given)
     return ""
