@@ -69,7 +69,9 @@ def _proposal(
         problem = f"{address} has no identity that can be relied on (VPD page 0x83)"
         return Proposal("", {}, problem)
     if known := catalog.by_wwid(Wwid.parse(lun.wwid)):
-        return Proposal("", {}, f"{address} is volume {known.volume}")
+        moved = f", which the catalog has at {known.address}: correct its address"
+        there = "" if known.address == address else moved
+        return Proposal("", {}, f"{address} is volume {known.volume}{there}")
     volume = {
         "wwid": lun.wwid,
         "target": target,

@@ -109,6 +109,8 @@ def test_a_renumbered_array(s: Stage, host: Machine) -> None:
     with pytest.raises(CommandFailed) as refused:
         vm.start(host)
     assert "is not" in refused.value.err and volume.wwid in refused.value.err
+    told = f"# {moved.iqn} LUN 5 is volume vm1-0, which the catalog has at {volume.iqn} LUN 0: "
+    assert told in host.run(["kvmlun", "volume", "discover", volume.portal]).out
     s.peer.know(host, "vm1", [moved])
     vm.start(host)
     assert s.states()[0].targets == [moved.iqn]
