@@ -142,9 +142,15 @@ for vm in $(virsh list --all --uuid); do
     virsh undefine --managed-save --snapshots-metadata "$vm"
 done
 rm -f /run/kvmlun/bypass/*
+for map in $(dmsetup ls --target multipath --exec echo); do
+    multipathd disablequeueing map "$map"
+    multipath -f "$map"
+done
+rm -f /etc/multipath/wwids
 test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m session --logout
-rm -rf /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
+rm -rf /etc/iscsi/ifaces/[a-z][0-9] /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
 rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/* /run/kvmlun/unstarted/*
+rm -rf /run/kvmlun/maps/* /var/lib/kvmlun/maps/*
 rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
 true
 """
