@@ -142,7 +142,7 @@ for vm in $(virsh list --all --uuid); do
     virsh undefine --managed-save --snapshots-metadata "$vm"
 done
 rm -f /run/kvmlun/bypass/*
-for map in $(dmsetup ls --target multipath --exec echo); do
+for map in $(multipath -l -v1); do
     multipathd disablequeueing map "$map"
     multipath -f "$map"
 done
