@@ -198,13 +198,17 @@ class Machine:
 
     # Networks
 
-    def cut(self, network: str) -> None:
+    @contextlib.contextmanager
+    def cut(self, network: str) -> Iterator[None]:
+        """Pull a network's cable, and put it back at the end."""
+        where = self.spec, spec.network(network)
         log.info("%s: cut %s", self.name, network)
-        self.kernel.namespace.cut(self.spec, spec.network(network))
-
-    def restore(self, network: str) -> None:
-        log.info("%s: restore %s", self.name, network)
-        self.kernel.namespace.restore(self.spec, spec.network(network))
+        self.kernel.namespace.cut(*where)
+        try:
+            yield
+        finally:
+            log.info("%s: restore %s", self.name, network)
+            self.kernel.namespace.restore(*where)
 
     @contextlib.contextmanager
     def without_route(self, address: str) -> Iterator[None]:

@@ -166,16 +166,13 @@ def test_redefined_without_our_metadata(vm: Vm, host, kvmlun) -> None:
 
 def cut(host: machine.Machine, seconds: float) -> None:
     """Cut the storage network for a while, in which kvmlund answers, and tells of a drop."""
-    host.cut("san_a")
-    try:
+    with host.cut("san_a"):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             kernel = host.run("cat /sys/class/iscsi_session/session*/state").out.strip()
             if kernel != "LOGGED_IN":
                 wait_for("the drop in status", lambda: state_of_lun(host) == "down", 20)
             host.run("kvmlun volume list")
-    finally:
-        host.restore("san_a")
 
 
 def told_after(host: machine.Machine) -> float:
@@ -213,13 +210,10 @@ def test_storage_cut_past_the_replacement_timeout(vm: Vm, host, kvmlun) -> None:
 
     Nothing is logged out. When the network is back so is the session; an operator resumes the VM.
     """
-    host.cut("san_a")
-    try:
+    with host.cut("san_a"):
         wait_for("the VM to pause", lambda: vm.state(host) == "paused", 240)
         assert "I/O error" in host.run(["virsh", "domstate", "--reason", vm.uuid]).out
         assert state_of_lun(host) == "down"
-    finally:
-        host.restore("san_a")
     wait_for("the session", lambda: state_of_lun(host) == "in-use", 120)
     assert vm.state(host) == "paused"
     host.run(["virsh", "resume", vm.uuid])

@@ -154,11 +154,8 @@ def test_deadline_passed(s: Stage) -> None:
     made = s.vm("vm1", [volume])
     assert isinstance(s.peer, peers.Kvmlun)
     s.peer.configure(host, prepare=5, login=4, login_attempts=1)
-    host.cut("san_a")
-    try:
+    with host.cut("san_a"):
         told = line(made, host)
-    finally:
-        host.restore("san_a")
     assert told == f"volume vm1-0: login to {volume.iqn} at {volume.portal} took too long"
     s.wait_clean()
 

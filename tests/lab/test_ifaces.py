@@ -46,9 +46,8 @@ def test_two_interfaces_are_two_paths(s: Stage, host: Machine, volume: san.Volum
     (paths,) = s.states()[0].maps.values()
     assert len(paths) == 2 and ifaces(host) == ["a0", "a1"]
     host.run("systemctl restart iscsid")
-    host.cut("san_a")
-    wait_for("both to drop", lambda: up(s) == 0, 60)
-    host.restore("san_a")
+    with host.cut("san_a"):
+        wait_for("both to drop", lambda: up(s) == 0, 60)
     wait_for("both to be back", lambda: up(s) == 2, 90)
     vm.wait_writes(host)
     vm.destroy(host)

@@ -13,15 +13,12 @@ def test_while_prepare_waits(s: Stage) -> None:
     """The hook goes on alone, and nobody is there for its answer."""
     host = s.kvms[0]
     vm = s.vm("vm1", [s.volume("vm1")])
-    host.cut("san_a")
-    try:
+    with host.cut("san_a"):
         starting = host.spawn(["virsh", "start", vm.uuid])
         what = "the hook to wait for its login"
         wait_for(what, lambda: host.run("pgrep -f 'vm1 prepar[e]'", check=False).out, 30)
         host.kill_daemon("libvirtd")
         assert starting.wait().rc != 0
-    finally:
-        host.restore("san_a")
     s.wait_clean()
     s.comes_and_goes(vm)
 

@@ -38,12 +38,9 @@ def test_refused_by_a_destination_that_cannot_reach_the_target(s: Stage) -> None
     volume = s.volume("vm1")
     vm = s.vm("vm1", [volume])
     vm.start(one)
-    two.cut("san_a")
-    try:
+    with two.cut("san_a"):
         with pytest.raises(CommandFailed) as refused:
             vm.migrate(one, two)
-    finally:
-        two.restore("san_a")
     told = refused.value.err.strip()
     assert len(told.splitlines()) == 1
     assert volume.iqn in told

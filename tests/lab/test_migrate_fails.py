@@ -141,11 +141,8 @@ def test_refused_for_a_newer_metadata_format(traveller: Traveller) -> None:
 
 def test_target_cut_off_from_the_destination(traveller: Traveller) -> None:
     vm, there = traveller.vm, traveller.there
-    there.cut("san_a")
-    try:
+    with there.cut("san_a"):
         told = fails(traveller)
-    finally:
-        there.restore("san_a")
     assert len(told.splitlines()) == 1 and vm.volumes[0].iqn in told
 
 

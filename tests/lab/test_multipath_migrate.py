@@ -17,16 +17,11 @@ def test_a_path_cut_during_a_migration(s: Stage) -> None:
     running = here.spawn(vm.migration(there, f"{LIVE} --bandwidth 2"))
     job = ["virsh", "domjobinfo", vm.uuid]
     wait_for("the copying", lambda: "Memory" in here.run(job, check=False).out, 60)
-    for host in (here, there):
-        host.cut("san_b")
-    try:
+    with here.cut("san_b"), there.cut("san_b"):
         here.run(["virsh", "migrate-setspeed", vm.uuid, "1000"])
         assert running.wait(240).rc == 0, running.err
         vm.wait_writes(there)
         s.wait_clean(here)
-    finally:
-        for host in (here, there):
-            host.restore("san_b")
     wait_for("both paths", lambda: [len(p) for p in s.states()[1].maps.values()] == [2], 90)
     vm.migrate(there, here)
     vm.wait_writes(here)

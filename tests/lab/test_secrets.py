@@ -143,9 +143,8 @@ def test_rotation(s: Stage, watched: remote.Spawned) -> None:
     vm.wait_writes(host)
     assert s.states()[0].sessions == before
     host.run("systemctl restart iscsid")
-    host.cut("san_a")
-    wait_for("the session to drop", lambda: _states(s) == ["FAILED"], 60)
-    host.restore("san_a")
+    with host.cut("san_a"):
+        wait_for("the session to drop", lambda: _states(s) == ["FAILED"], 60)
     wait_for("the session to be back", lambda: _states(s) == ["LOGGED_IN"], 90)
     vm.wait_writes(host)
     assert set(s.states()[0].sessions) == set(before)
