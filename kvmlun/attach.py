@@ -232,6 +232,7 @@ class Attacher:
         with _named(request):
             facts = await self._workers.probe(disk.name, disk.number, deadline.left)
         wwid = proof.identity(str(request), request.pinned, request.lun.address, facts, disk.node)
+        proof.fresh(str(request), facts, disk)
         sessions = sysfs.sessions()
         proof.unique(str(request), wwid, session.target, sessions)
         _refuse_holders(request, session, sessions, mapped)

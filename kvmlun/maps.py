@@ -74,8 +74,13 @@ class Maps:
                 if above is None or disk.name not in above.paths:
                     await _multipath(deadline, "multipathd", "add", "path", disk.name)
                     above = _above(disks)
-            if above is None or above.uuid != _uuid(wwid):
+            if above is None:
                 raise refused
+            if above.uuid != _uuid(wwid):
+                raise errors.Refused(
+                    f"{name}: multipath has {disks[0].node} in the map of another LUN, "
+                    f"{above.alias}; remove that map (multipath -f {above.alias})"
+                )
             return above
 
     async def free(self, disk: Disk, needed: Callable[[], bool], deadline: Deadline) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import errors
 from .lun import Lun, LunAddress, Wwid
-from .sysfs import Session
+from .sysfs import Disk, Session
 
 
 def identity(
@@ -28,6 +28,22 @@ def identity(
             "array, or the pinned WWID is wrong"
         )
     return pinned
+
+
+def fresh(name: str, facts: Mapping[str, Any], disk: Disk) -> None:
+    """Refuse a disk that the kernel knows as another one; raises errors.Stale.
+
+    udev's links and multipath go by what the LUN was when the kernel found it.
+    """
+    try:
+        known = Wwid.parse(disk.wwid)
+    except errors.Invalid:
+        return
+    if facts["wwids"] and str(known) not in facts["wwids"]:
+        raise errors.Stale(
+            f"{name}: {disk.node} was {known} when this host found it and is "
+            f"{facts['wwids'][0]} now; the LUN was exchanged on the array"
+        )
 
 
 def unique(name: str, wwid: Wwid, target: str, sessions: Iterable[Session]) -> None:
