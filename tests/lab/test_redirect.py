@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -32,7 +33,8 @@ def redirecting(s: Stage, volume: san.Volume) -> Iterator[str]:
         host.run(f"{tgtadm} bind -I ALL")
         yield portal
     finally:
-        daemon.stop()
+        daemon.signal(signal.SIGKILL)
+        daemon.wait()
 
 
 def test_a_target_that_redirects(s: Stage) -> None:
