@@ -1,5 +1,8 @@
 """LUNs with two portals: a map where multipathd runs, one path where it does not."""
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from tests.lab import CommandFailed, observe, san, wait_for
@@ -37,6 +40,16 @@ def active(host: Machine) -> int:
     """How many of its paths multipathd would use now."""
     shown = host.run(["multipathd", "show", "paths", "format", "%d %t"]).out
     return sum(line.endswith(" active") for line in map(str.strip, shown.splitlines()))
+
+
+@contextlib.contextmanager
+def multipath_conf(host: Machine, text: str) -> Iterator[None]:
+    host.put(text.encode(), "/etc/multipath.conf")
+    try:
+        host.run("multipathd reconfigure")
+        yield
+    finally:
+        host.run("rm -f /etc/multipath.conf /etc/multipath/bindings; multipathd reconfigure")
 
 
 def ends_clean(s: Stage, vm: Vm) -> None:
@@ -136,7 +149,7 @@ def test_kvmlund_killed_with_a_map(s: Stage, host: Machine, volume: san.Volume) 
 
 
 def test_all_paths_gone(s: Stage, host: Machine, volume: san.Volume) -> None:
-    """LIO's default in multipath is to queue: the guest waits, and goes on."""
+    """multipath queues for LIO's disks (a minute long): the guest waits, and goes on."""
     vm = s.vm("vm1", [volume])
     vm.start(host)
     wait_for("both paths", lambda: active(host) == 2, 30)
@@ -153,17 +166,21 @@ def test_a_vm_that_is_stopped_while_all_paths_are_gone(
     s: Stage, host: Machine, volume: san.Volume
 ) -> None:
     """It can't end while the map queues its I/O; after the documented command it does."""
-    vm = s.vm("vm1", [volume])
-    vm.start(host)
-    wait_for("both paths", lambda: active(host) == 2, 30)
-    with host.cut("san_a"), host.cut("san_b"):
-        wait_for("no path", lambda: active(host) == 0, 60)
-        stuck = host.run(["virsh", "destroy", vm.uuid], check=False, timeout=120)
-        assert stuck.rc != 0 and "SIGKILL" in stuck.err
-        host.run("multipathd disablequeueing maps")
-        wait_for("the VM to end", lambda: vm.state(host) == "shut off", 60)
-        wait_for("its map to go", lambda: not s.states()[0].maps, 60)
-    s.wait_clean()
+    with multipath_conf(host, "overrides {\n no_path_retry queue\n}\n"):
+        vm = s.vm("vm1", [volume])
+        vm.start(host)
+        wait_for("both paths", lambda: active(host) == 2, 30)
+        with host.cut("san_a"), host.cut("san_b"):
+            wait_for("no path", lambda: active(host) == 0, 60)
+            since = host.run("date +%s").out.strip()
+            host.spawn(["virsh", "destroy", vm.uuid])
+            gave_up = f"journalctl -u libvirtd --since @{since} | grep -c 'with SIGKILL'"
+            wait_for("libvirt to give up", lambda: host.run(gave_up, check=False).rc == 0, 120)
+            assert host.run(["pgrep", "-f", f"uuid {vm.uuid}"]).out
+            host.run("multipathd disablequeueing maps")
+            wait_for("the VM to end", lambda: vm.state(host) == "shut off", 60)
+            wait_for("its map to go", lambda: not s.states()[0].maps, 60)
+        s.wait_clean()
 
 
 def test_hands_off_the_map(s: Stage, host: Machine, volume: san.Volume) -> None:
@@ -193,16 +210,12 @@ def test_hands_off_the_map(s: Stage, host: Machine, volume: san.Volume) -> None:
 
 def test_a_map_under_another_name(s: Stage, host: Machine, volume: san.Volume) -> None:
     """multipath's commands know a map by its alias."""
-    host.put(b"defaults {\n user_friendly_names yes\n}\n", "/etc/multipath.conf")
-    try:
-        host.run("multipathd reconfigure")
+    with multipath_conf(host, "defaults {\n user_friendly_names yes\n}\n"):
         vm = s.vm("vm1", [volume])
         vm.start(host)
         (name,) = s.states()[0].maps
         assert host.run(f"cat /sys/block/{name}/dm/name").out.startswith("mpath")
         ends_clean(s, vm)
-    finally:
-        host.run("rm -f /etc/multipath.conf /etc/multipath/bindings; multipathd reconfigure")
 
 
 def test_a_map_of_the_operators(s: Stage, host: Machine, volume: san.Volume) -> None:

@@ -201,14 +201,15 @@ def test_a_malformed_header_is_refused(change):
 
 
 @pytest.mark.parametrize("operation, code", [("prepare", 1), ("started", 0), ("reconnect", 0)])
-def test_a_broken_package_kills_no_running_guest(tmp_path, operation, code):
+@pytest.mark.parametrize("source", [f"dev='{WWID.link}'", "pool='a' volume='unit:0:0:0'"])
+def test_a_broken_package_kills_no_running_guest(tmp_path, operation, code, source):
     broken = tmp_path / "hook"
     broken.write_text(FAST.read_text().replace("/usr/lib/python3/dist-packages", str(tmp_path)))
     (tmp_path / "kvmlun").mkdir()
     (tmp_path / "kvmlun/hook.py").write_text("import nonsense")
     done = subprocess.run(
         ["python3", "-I", "-S", broken, "vm1", operation, "begin", "-"],
-        input=xml(WWID.link), capture_output=True,
+        input=f"<domain><disk><source {source}/></disk></domain>".encode(), capture_output=True,
     )  # fmt: skip
     assert done.returncode == code and done.stdout == b""
     assert len(done.stderr.splitlines()) == 1
