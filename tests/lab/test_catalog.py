@@ -7,13 +7,7 @@ from tests.lab.machine import Machine
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun has a catalog")
-    return s
+ONLY_KVMLUN = "only kvmlun has a catalog"
 
 
 @pytest.fixture

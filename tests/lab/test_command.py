@@ -8,13 +8,7 @@ from tests.lab import observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun has a command")
-    return s
+ONLY_KVMLUN = "only kvmlun has a command"
 
 
 def test_status_shows_a_running_vms_lun(s: Stage) -> None:

@@ -8,15 +8,9 @@ from tests.lab import machine, observe, san, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
+ONLY_KVMLUN = "only kvmlun connects LUNs"
 
 BUS = "busctl call io.github.kvmlun /io/github/kvmlun io.github.kvmlun.Manager1"
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun connects LUNs")
-    return s
 
 
 @pytest.fixture

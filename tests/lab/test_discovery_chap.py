@@ -1,15 +1,12 @@
 """Discovery that the SAN authenticates: for all hosts, so the row has the SAN to itself."""
 
-import pytest
-
 from tests.lab.stage import Stage
 
+ONLY_KVMLUN = "only kvmlun discovers"
 SECRET = {"username": "finder", "password": "D1scovery-s3cret"}
 
 
 def test_discovery_with_a_secret_of_its_own(s: Stage) -> None:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun discovers")
     host, volume = s.kvms[0], s.volume("vm1")
     text = "".join(f"{key} = {value}\n" for key, value in SECRET.items())
     host.put(text.encode(), "/etc/kvmlun/secrets/san", mode=0o600)

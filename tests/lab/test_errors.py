@@ -8,15 +8,9 @@ from tests.lab import CommandFailed, peers, san, vm
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
+ONLY_KVMLUN = "only kvmlun has lines of its own"
 
 NOWHERE = "10.77.1.99:3260"  # no host of the lab
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun has lines of its own")
-    return s
 
 
 def line(made: vm.Vm, host) -> str:

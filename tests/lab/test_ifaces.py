@@ -7,16 +7,10 @@ from tests.lab.machine import Machine
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
+ONLY_KVMLUN = "the naive hook knows one interface"
 
 # The hosts' devices in the networks san_a and san_b.
 A, B = "vec1", "vec2"
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("the naive hook knows one interface")
-    return s
 
 
 @pytest.fixture

@@ -11,13 +11,7 @@ from tests.lab.stage import Stage
 from tests.lab.vm import Vm
 
 pytestmark = pytest.mark.one_host
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("the naive hook knows one portal")
-    return s
+ONLY_KVMLUN = "the naive hook knows one portal"
 
 
 @pytest.fixture

@@ -6,15 +6,9 @@ from tests.lab import machine, package, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
+ONLY_KVMLUN = "only kvmlun is a package"
 
 HOOK = "/etc/libvirt/hooks/qemu.d/50-kvmlun"
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun is a package")
-    return s
 
 
 def test_upgrade_while_a_vm_runs(s: Stage) -> None:

@@ -8,15 +8,9 @@ from tests.lab.stage import Stage
 from tests.lab.vm import Vm
 
 pytestmark = pytest.mark.one_host
+ONLY_KVMLUN = "only kvmlun prints a disk"
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun prints a disk")
-    return s
 
 
 def printed(s: Stage, vm: Vm) -> str:

@@ -8,6 +8,7 @@ from tests.lab import CommandFailed, machine, remote, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
+ONLY_KVMLUN = "only kvmlun keeps secrets"
 
 FOLDER = "/etc/kvmlun/secrets"
 ONE_WAY = {"username": "kvm", "password": "One-w4y-s3cret"}
@@ -29,13 +30,6 @@ while True:
         if any(word in text for word in words) and b"kvmlun-watch" not in text:
             print(json.dumps([path, text.decode(errors="replace")]), flush=True)
 """
-
-
-@pytest.fixture
-def s(s: Stage) -> Stage:
-    if s.peer.name != "kvmlun":
-        pytest.skip("only kvmlun keeps secrets")
-    return s
 
 
 def put(host: machine.Machine, secret: dict[str, str], mode: int = 0o600) -> None:
