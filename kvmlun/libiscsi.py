@@ -59,6 +59,10 @@ class FoundLun:
     sectors: Sectors
 
 
+# lib/login.c; RFC 7143, 11.13.5: status class 2, detail 1
+_NOT_LET_IN = "Authentication failure(513)"
+
+
 class _Portal(Structure):
     pass
 
@@ -219,8 +223,8 @@ class Initiator:
         session = _Session(self._name, f"{target or 'discovery'} at {portal}")
         try:
             session.prepare(target, self._chap, self._seconds)
-            session.do("iscsi_connect_sync", str(portal).encode())
-            session.do("iscsi_login_sync")
+            session.do("iscsi_connect_sync", portal.address.encode())
+            session.log_in(bool(self._chap))
             yield session
             session.run("iscsi_logout_sync")
         finally:
@@ -262,6 +266,15 @@ class _Session:
     def do(self, function: str, *args: object) -> None:
         if self.run(function, *args) != 0:
             raise self._error()
+
+    def log_in(self, with_secret: bool) -> None:
+        try:
+            self.do("iscsi_login_sync")
+        except errors.Storage as error:
+            if _NOT_LET_IN not in str(error):
+                raise
+            cause = "refuses this secret" if with_secret else "wants CHAP; name it with --secret"
+            raise errors.Storage(f"{self._what}: the target {cause}") from error
 
     def call(self, function: str, *args: object) -> Any:
         """Return the pointer that a function gives."""
