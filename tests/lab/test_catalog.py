@@ -113,6 +113,7 @@ def test_a_renumbered_array(s: Stage, host: Machine) -> None:
     vm.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_a_reload_with_another_address_drops_nothing(s: Stage, host: Machine) -> None:
     volume = s.volume("vm1")
     vm = s.vm("vm1", [volume])

@@ -32,6 +32,7 @@ def ifaces(host: Machine) -> list[str]:
     return sorted(host.run("cat /sys/class/iscsi_session/*/ifacename").out.split())
 
 
+@pytest.mark.campaign
 def test_two_interfaces_are_two_paths(s: Stage, host: Machine, volume: san.Volume) -> None:
     """Both are there again after iscsid was restarted and the network was away."""
     vm = s.vm("vm1", [volume])
@@ -53,6 +54,7 @@ def up(s: Stage) -> int:
     return [state for _, state in s.states()[0].sessions.values()].count("LOGGED_IN")
 
 
+@pytest.mark.campaign
 def test_without_multipathd_the_first_interface_is_used(
     s: Stage, host: Machine, volume: san.Volume
 ) -> None:

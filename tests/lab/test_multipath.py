@@ -11,6 +11,9 @@ from tests.lab.stage import Stage
 from tests.lab.vm import Vm
 
 pytestmark = pytest.mark.one_host
+OTHER_LINKS = [
+    pytest.param(name, marks=pytest.mark.campaign) for name in ("scsi-3", "dm-uuid-mpath-3")
+]
 ONLY_KVMLUN = "the naive hook knows one portal"
 
 
@@ -52,7 +55,7 @@ def ends_clean(s: Stage, vm: Vm) -> None:
     vm.check_data(s.san)
 
 
-@pytest.mark.parametrize("prefix", ["wwn-0x", "scsi-3", "dm-uuid-mpath-3"])
+@pytest.mark.parametrize("prefix", ["wwn-0x", *OTHER_LINKS])
 def test_the_vm_gets_the_map(s: Stage, host: Machine, volume: san.Volume, prefix: str) -> None:
     link = f"/dev/disk/by-id/{prefix}{volume.wwid.removeprefix('naa.')}"
     vm = s.vm("vm1", [volume], links=[link])
@@ -66,6 +69,7 @@ def test_the_vm_gets_the_map(s: Stage, host: Machine, volume: san.Volume, prefix
     ends_clean(s, vm)
 
 
+@pytest.mark.campaign
 def test_one_path_cut_and_restored(s: Stage, host: Machine, volume: san.Volume) -> None:
     vm = s.vm("vm1", [volume])
     vm.start(host)
@@ -132,6 +136,7 @@ def test_without_multipathd_one_path_is_used(s: Stage, host: Machine, volume: sa
         host.run("systemctl start multipathd.socket multipathd")
 
 
+@pytest.mark.campaign
 def test_kvmlund_killed_with_a_map(s: Stage, host: Machine, volume: san.Volume) -> None:
     vm = s.vm("vm1", [volume])
     vm.start(host)
@@ -142,6 +147,7 @@ def test_kvmlund_killed_with_a_map(s: Stage, host: Machine, volume: san.Volume) 
     ends_clean(s, vm)
 
 
+@pytest.mark.campaign
 def test_all_paths_gone(s: Stage, host: Machine, volume: san.Volume) -> None:
     """multipath queues for LIO's disks (a minute long): the guest waits, and goes on."""
     vm = s.vm("vm1", [volume])
@@ -202,6 +208,7 @@ def test_hands_off_the_map(s: Stage, host: Machine, volume: san.Volume) -> None:
     assert any(before) and s.san.read(volume, 0, offset) == before
 
 
+@pytest.mark.campaign
 def test_a_map_under_another_name(s: Stage, host: Machine, volume: san.Volume) -> None:
     """multipath's commands know a map by its alias."""
     with multipath_conf(host, "defaults {\n user_friendly_names yes\n}\n"):
@@ -212,6 +219,7 @@ def test_a_map_under_another_name(s: Stage, host: Machine, volume: san.Volume) -
         ends_clean(s, vm)
 
 
+@pytest.mark.campaign
 def test_a_map_of_the_operators(s: Stage, host: Machine, volume: san.Volume) -> None:
     """Made by hand before kvmlun was asked: used, and there afterwards."""
     login = "; ".join(

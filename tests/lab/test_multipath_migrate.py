@@ -1,5 +1,7 @@
 """A VM on a multipath map moves: each host makes its own map."""
 
+import pytest
+
 from tests.lab import wait_for
 from tests.lab.stage import Stage
 from tests.lab.vm import LIVE
@@ -7,6 +9,7 @@ from tests.lab.vm import LIVE
 ONLY_KVMLUN = "the naive hook knows one portal"
 
 
+@pytest.mark.campaign
 def test_a_path_cut_during_a_migration(s: Stage) -> None:
     here, there = s.kvms[:2]
     volume = s.volume("vm1", portals=s.san.portals())

@@ -7,6 +7,7 @@ from tests.lab.pool import Pools
 from tests.lab.stage import Stage
 
 
+@pytest.mark.campaign
 def test_migration(s: Stage, pools: Pools) -> None:
     """Both hosts need the pool, and the destination's must be active: libvirt asks for that."""
     here, there = s.kvms[:2]

@@ -29,7 +29,7 @@ def sizes(vm: Vm, host: Machine) -> dict[str, int]:
     return {key: int(value) for key, value in (w.split("=") for w in line.split()[2:])}
 
 
-@pytest.mark.parametrize("size", [512, 4096])
+@pytest.mark.parametrize("size", [pytest.param(512, marks=pytest.mark.campaign), 4096])
 def test_the_guest_sees_the_luns_block_size(s: Stage, size: int) -> None:
     host = s.kvms[0]
     iqn = f"{s.base}:vm1"

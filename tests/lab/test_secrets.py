@@ -88,6 +88,7 @@ def test_one_way(s: Stage, watched: remote.Spawned) -> None:
     vm.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_mutual(s: Stage, watched: remote.Spawned) -> None:
     host = s.kvms[0]
     _, vm = guarded(s, host, MUTUAL)
@@ -125,6 +126,7 @@ def test_a_secret_that_others_can_read(s: Stage) -> None:
     s.wait_clean()
 
 
+@pytest.mark.campaign
 def test_rotation(s: Stage, watched: remote.Spawned) -> None:
     """The session stays, and is back with the new secret after its connection was lost."""
     host = s.kvms[0]
@@ -151,6 +153,7 @@ def _states(s: Stage) -> list[str]:
     return [state for _, state in s.states()[0].sessions.values()]
 
 
+@pytest.mark.campaign
 def test_a_systemd_credential(s: Stage) -> None:
     host = s.kvms[0]
     _, vm = guarded(s, host, ONE_WAY)
