@@ -232,7 +232,8 @@ class Attacher:
         with _named(request):
             facts = await self._workers.probe(disk.name, disk.number, deadline.left)
         wwid = proof.identity(str(request), request.pinned, request.lun.address, facts, disk.node)
-        proof.fresh(str(request), facts, disk)
+        if record := self._udev.record(disk.name):
+            proof.fresh(str(request), facts, disk.node, record.serial)
         sessions = sysfs.sessions()
         proof.unique(str(request), wwid, session.target, sessions)
         _refuse_holders(request, session, sessions, mapped)

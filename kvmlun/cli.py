@@ -150,7 +150,8 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
 def _sessions(lun: dict[str, Any], sessions: list[dict[str, Any]]) -> str:
     ids = {int(path.rpartition("/")[2]) for path in lun["sessions"]}
     shown = [
-        f"{s['id']} {s['portal']} {s['state']}{'' if s['owned'] else ' (borrowed)'}"
+        f"{s['id']} {s['portal']} {s['iface'] and s['iface'] + ' '}{s['state']}"
+        f"{'' if s['owned'] else ' (borrowed)'}"
         for s in sessions
         if s["id"] in ids
     ]

@@ -132,6 +132,7 @@ _SESSION_PROPERTIES: dict[str, tuple[str, Callable[[status.SessionStatus], Any]]
     "Id": ("u", lambda session: session.sid),
     "Target": ("s", lambda session: session.target),
     "Portal": ("s", lambda session: session.portal),
+    "Iface": ("s", lambda session: session.iface),
     "State": ("s", lambda session: session.state),
     "Owned": ("b", lambda session: session.owned),
 }

@@ -121,10 +121,20 @@ class Detacher:
         _check_free(session, needed)
         await self._workers.call("delete", disk.hctl, timeout=deadline.left)
         log.info("removed %s of %s", disk.node, session.target)
-        id_path = session.id_path(disk)
-        # Two ifaces to one portal bring two disks of one path name.
-        if id_path and id_path not in sysfs.id_paths():
+        # Sessions by two ifaces to one portal bring disks of one path name, and so of one mark.
+        if (id_path := session.id_path(disk)) and not _twins(session):
             self._markers.drop(id_path)
+
+
+def _twins(session: Session) -> bool:
+    """Tell whether another session is with the same target at the same address."""
+    return any(
+        other.sid != session.sid
+        and other.target == session.target
+        and other.portal and session.portal
+        and other.portal.address == session.portal.address
+        for other in sysfs.sessions()
+    )  # fmt: skip
 
 
 def _check_free(session: Session, needed: Callable[[], bool]) -> None:

@@ -78,7 +78,8 @@ async def group(target: str, portal: Portal) -> int:
     iscsid takes the tag that the target tells at the login (usr/login.c), and looks for a
     session's record by it only when it is restarted.
     """
-    return await loginprobe.group(target, portal, _PROBE_SECONDS) or 1
+    tag = await loginprobe.group(target, portal, _PROBE_SECONDS)
+    return 1 if tag is None else tag
 
 
 async def logout(sid: int) -> None:

@@ -103,7 +103,8 @@ class Logins:
         def up() -> list[Session]:
             return [s for s in candidates(request, sysfs.sessions()) if s.up]
 
-        known = candidates(request, await self._staying(request, deadline))
+        staying = await self._staying(request, deadline)
+        known = [s for s in staying if s.target == target and s.serves(request.lun.portals)]
         missing = sysfs.unserved(request.lun.portals, known)
         made, problems = await enough(
             [self._login(request, portal, deadline) for portal in missing],
@@ -114,7 +115,7 @@ class Logins:
         for problem in problems:
             if problem not in storage:
                 raise problem
-        if len(made) + len(known) < wanted:
+        if max(len(made) + len(known), len(up())) < wanted:
             raise _together(request, storage)
         what = f"{request}: waiting for {wanted} sessions of {target}"
         return await self._changes.until(
@@ -171,26 +172,43 @@ class Logins:
     async def renew(self, luns: Iterable[Lun]) -> None:
         """Put today's secrets into the node records of our sessions, and into the sessions.
 
-        Raises errors.Error. iscsid takes them over when it starts; until then it reconnects with
-        what it logged in with.
+        Raises errors.Storage, at its end, for all where that failed. iscsid takes them over when
+        it starts; until then it reconnects with what it logged in with.
         """
+        problems = []
         for known in luns:
-            if not known.secret:
-                continue
-            target = known.address.target
-            chap, record = secrets.load(known.secret), self._node_record(known.secret)
-            async with self.lock(target, Deadline(_RENEW_SECONDS)):
-                for session in sysfs.sessions():
-                    entry = session.portal and self._ledger.find(target, session.portal)
-                    ours = entry and entry.record and self._ledger.owns(session)
-                    if session.target == target and ours and session.serves(known.portals):
-                        group = nodedb.group(target, session.portal)
-                        await asyncio.to_thread(nodedb.write, target, session.portal, record, group)
-                        if await asyncio.to_thread(sessionauth.put, session.sid, chap):
-                            log.warning(
-                                "session %d to %s reconnects with the new secret %s after: "
-                                "systemctl restart iscsid", session.sid, target, known.secret
-                            )  # fmt: skip
+            try:
+                if known.secret:
+                    await self._renew(known, known.secret)
+            except errors.Error as problem:
+                problems.append(str(problem))
+        if problems:
+            raise errors.Storage("; ".join(problems))
+
+    async def _renew(self, known: Lun, secret: str) -> None:
+        target = known.address.target
+        chap, record = secrets.load(secret), self._node_record(secret)
+        problems = []
+        async with self.lock(target, Deadline(_RENEW_SECONDS)):
+            for session in sysfs.sessions():
+                portal = session.portal
+                if not portal or session.target != target or portal.address not in known.addresses:
+                    continue
+                entry = self._ledger.find(target, portal)
+                if not (entry and entry.record and self._ledger.owns(session)):
+                    continue
+                try:
+                    group = nodedb.group(target, portal)
+                    await asyncio.to_thread(nodedb.write, target, portal, record, group)
+                    if await asyncio.to_thread(sessionauth.put, session.sid, chap):
+                        log.warning(
+                            "session %d to %s reconnects with the new secret %s after: "
+                            "systemctl restart iscsid", session.sid, target, secret
+                        )  # fmt: skip
+                except errors.Error as problem:
+                    problems.append(str(problem))
+        if problems:
+            raise errors.Storage("; ".join(problems))
 
     def _node_record(self, secret: str | None) -> dict[str, str]:
         auth = secrets.load(secret).node_record() if secret else {}
@@ -202,7 +220,7 @@ class Logins:
             await iscsi.probe(target, portal)
         records = nodedb.records(target, portal)
         entry = self._ledger.find(target, portal)
-        ours = not records or bool(entry and entry.record)
+        ours = all(nodedb.is_ours(record) for record in records)
         self._ledger.intend(target, portal, record=ours)
         try:
             if ours:
@@ -245,11 +263,15 @@ def _together(request: Request, problems: Sequence[errors.Storage]) -> errors.St
 
 
 def candidates(request: Request, sessions: tuple[Session, ...]) -> list[Session]:
-    """Sessions that lead to the LUN: the listed portals first, a foreign one only for by-id."""
+    """Sessions that lead to the LUN: the listed portals first, a foreign one only for by-id.
+
+    Where the operator names ifaces, a session by another one is none of them.
+    """
     wanted = request.lun
     same = [session for session in sessions if session.target == wanted.address.target]
     listed = [session for session in same if session.serves(wanted.portals)]
-    return listed if listed or request.link.startswith(BY_PATH) else same
+    only = listed or wanted.ifaces or request.link.startswith(BY_PATH)
+    return listed if only else same
 
 
 def _usable(request: Request, sessions: tuple[Session, ...]) -> Session | None:

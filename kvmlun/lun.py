@@ -93,14 +93,19 @@ class Wwid:
         raise errors.Invalid(f"{self} has no stable by-id link; use its by-path link")
 
     @property
+    def serial(self) -> str | None:
+        """What scsi_id(8) makes of it, so udev's ID_SERIAL; None for a t10. name."""
+        kind, _, value = self.text.partition(".")
+        prefix = {"naa": "3", "eui": "2"}.get(kind)
+        return f"{prefix}{value}" if prefix else None
+
+    @property
     def map_uuid(self) -> str | None:
         """Device mapper's UUID of its multipath map, None for a t10. name.
 
-        multipath's WWID is udev's ID_SERIAL (multipath.conf(5), uid_attrs), so scsi_id's.
+        multipath's WWID is udev's ID_SERIAL (multipath.conf(5), uid_attrs).
         """
-        kind, _, value = self.text.partition(".")
-        prefix = {"naa": "3", "eui": "2"}.get(kind)
-        return f"mpath-{prefix}{value}" if prefix else None
+        return f"mpath-{self.serial}" if self.serial else None
 
 
 @dataclasses.dataclass(frozen=True, order=True)

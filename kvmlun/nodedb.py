@@ -31,6 +31,7 @@ LOCK_SECONDS = 10
 STALE_SECONDS = 3
 # The times of a file and of a process are those of the last tick: 10 ms each at CONFIG_HZ=100.
 TICKS_SECONDS = 0.1
+_FIRST_LINE = "# BEGIN RECORD kvmlun\n"
 _AUTH = "node.session.auth."
 # iscsiadm polls at this interval too (usr/idbm.c, idbm_lock): the protocol has no event.
 LOCK_POLL_SECONDS = 0.01
@@ -62,14 +63,25 @@ def records(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> lis
     """Return the record files for `target` at `portal`, in both forms that iscsiadm writes.
 
     The form is ``nodes/IQN/IP,PORT`` without a target portal group tag, which is then that of
-    every iface, else ``nodes/IQN/IP,PORT,TPGT/IFACE`` (open-iscsi usr/idbm.c).
+    every iface, else ``nodes/IQN/IP,PORT,TPGT/IFACE`` (open-iscsi usr/idbm.c). One of ours in the
+    first form does not count for a named iface: write() makes room.
     """
     found: list[Path] = []
     for folder in roots:
         plain = _plain(folder, target, portal)
-        paths = [plain, *(group / _iface(portal) for group in _groups(plain))]
-        found += [path for path in paths if path.is_file()]
+        found += [path for group in _groups(plain) if (path := group / _iface(portal)).is_file()]
+        if plain.is_file() and not (portal.iface and is_ours(plain)):
+            found.append(plain)
     return found
+
+
+def is_ours(record: Path) -> bool:
+    """Tell whether write() made a record; iscsiadm puts its own version into the first line."""
+    try:
+        with open(record) as file:
+            return file.readline() == _FIRST_LINE
+    except OSError:
+        return False
 
 
 def group(target: str, portal: Portal, folder: Path | None = None) -> int | None:
@@ -117,23 +129,25 @@ def write(
         }
         lines = "".join(f"{name} = {value}\n" for name, value in values.items())
         with _locked():
+            if group is not None:
+                _make_room(plain, group)
             record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with open(descriptor, "w") as file:
                 # Not synced: after a power cut the ledger has it removed, whatever is left of it.
-                file.write(f"# BEGIN RECORD kvmlun\n{lines}# END RECORD\n")
+                file.write(f"{_FIRST_LINE}{lines}# END RECORD\n")
             copy.rename(record)
     except OSError as error:
         raise errors.Storage(f"cannot write node record {record}: {error.strerror}") from error
 
 
 def delete(target: str, portal: Portal, folder: Path | None = None) -> None:
-    """Remove a record that write() made, if it is there; raises like it."""
+    """Remove a record that write() made, if it is there; raises like it.
+
+    One that somebody's discovery put into its place is theirs.
+    """
     folder = folder or root()
-    plain = _plain(folder, target, portal)
-    for record in records(target, portal, (folder,)):
-        if portal.iface and record == plain:
-            continue
+    for record in filter(is_ours, records(target, portal, (folder,))):
         try:
             with _locked():
                 record.unlink(missing_ok=True)
@@ -144,6 +158,17 @@ def delete(target: str, portal: Portal, folder: Path | None = None) -> None:
                         above.rmdir()
         except OSError as error:
             raise errors.Storage(f"cannot remove node record {record}: {error.strerror}") from error
+
+
+def _make_room(plain: Path, group: int) -> None:
+    """Give our record of the default iface the form beside which others can be."""
+    if not is_ours(plain):
+        return
+    default = plain.with_name(f"{plain.name},{group}") / "default"
+    default.parent.mkdir(mode=0o700, exist_ok=True)
+    text = plain.read_text().replace("\nnode.tpgt = -1\n", f"\nnode.tpgt = {group}\n")
+    plain.write_text(text)
+    plain.rename(default)
 
 
 def _plain(folder: Path, target: str, portal: Portal) -> Path:
@@ -174,7 +199,7 @@ def _binding(folder: Path, portal: Portal) -> dict[str, str]:
             f"open-iscsi has no iface {portal.iface} (no {record}); make it with: "
             f"iscsiadm -m iface -I {portal.iface} -o new"
         )
-    return _settings(record, "iface.")
+    return {**_settings(record, "iface."), "iface.iscsi_ifacename": portal.iface}
 
 
 def _defaults(file: Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import errors
 from .lun import Lun, LunAddress, Wwid
-from .sysfs import Disk, Session
+from .sysfs import Session
 
 
 def identity(
@@ -30,19 +30,16 @@ def identity(
     return pinned
 
 
-def fresh(name: str, facts: Mapping[str, Any], disk: Disk) -> None:
-    """Refuse a disk that the kernel knows as another one; raises errors.Stale.
+def fresh(name: str, facts: Mapping[str, Any], node: str, serial: str) -> None:
+    """Refuse a disk whose links are those of another one; raises errors.Stale.
 
-    udev's links and multipath go by what the LUN was when the kernel found it.
+    `serial` is udev's: what the LUN was when it was found. Its links and multipath go by that.
     """
-    try:
-        known = Wwid.parse(disk.wwid)
-    except errors.Invalid:
-        return
-    if facts["wwids"] and str(known) not in facts["wwids"]:
+    claims = [Wwid.parse(text) for text in facts["wwids"]]
+    if serial.startswith(("2", "3")) and serial not in (wwid.serial for wwid in claims):
         raise errors.Stale(
-            f"{name}: {disk.node} was {known} when this host found it and is "
-            f"{facts['wwids'][0]} now; the LUN was exchanged on the array"
+            f"{name}: {node} was {serial} to udev when this host found it and is "
+            f"{claims[0]} now; the LUN was exchanged on the array"
         )
 
 

@@ -7,9 +7,11 @@ them. So they are changed where it takes them from.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+import time
 
 from . import errors, sysfs
 from .secrets import Chap
@@ -21,13 +23,15 @@ _PARAMS = {"username": 22, "username_in": 23, "password": 24, "password_in": 25}
 _MESSAGE = struct.Struct("=IHHII")  # struct nlmsghdr
 _EVENT = struct.Struct("=IIQIIII24x")  # struct iscsi_uevent with its msg_set_param
 _RESULT = struct.Struct("=Ii")
-_SECONDS = 5
+_SECONDS = 10
+_PAUSE_SECONDS = 0.002
 
 
 def put(sid: int, chap: Chap) -> bool:
     """Give a session these credentials for its next login; tell whether it had others.
 
-    Raises errors.Storage, for one where the session is not up.
+    The kernel takes them while the session has a connection. One that is down has it for moments,
+    each time that iscsid tries. Raises errors.Storage if it had none in ten seconds.
     """
     folder = f"/sys/class/iscsi_session/session{sid}"
     has = {name: sysfs.read(f"{folder}/{name}").replace("(null)", "") for name in _PARAMS}
@@ -38,15 +42,26 @@ def put(sid: int, chap: Chap) -> bool:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ISCSI) as kernel:
             kernel.settimeout(_SECONDS)
             kernel.bind((0, 0))
+            end = time.monotonic() + _SECONDS
             for name in changed:
-                kernel.send(message(handle, sid, _PARAMS[name], getattr(chap, name)))
-                if code := result(kernel.recv(4096)):
-                    raise OSError(code, os.strerror(code))
+                while code := _set(
+                    kernel, message(handle, sid, _PARAMS[name], getattr(chap, name))
+                ):
+                    if code != errno.ENOTCONN or time.monotonic() > end:
+                        raise OSError(code, os.strerror(code))
+                    time.sleep(_PAUSE_SECONDS)
     except (OSError, ValueError, struct.error) as error:
         raise errors.Storage(
-            f"session {sid} keeps its old secret: {error}; reload kvmlund again when it is up"
+            f"session {sid} keeps its old secret: {getattr(error, 'strerror', '') or error}; give "
+            "the array the old one until it is up, then reload kvmlund again"
         ) from error
     return bool(changed)
+
+
+def _set(kernel: socket.socket, request: bytes) -> int:
+    """Return the kernel's error number, 0 where it did as it was asked."""
+    kernel.send(request)
+    return result(kernel.recv(4096))
 
 
 def message(handle: int, sid: int, param: int, value: str) -> bytes:

@@ -37,11 +37,15 @@ class LunStatus:
 
 @dataclass(frozen=True)
 class SessionStatus:
-    """An iSCSI session to a target that kvmlun deals with; `owned` if kvmlun made it."""
+    """An iSCSI session to a target that kvmlun deals with; `owned` if kvmlun made it.
+
+    `iface` is "" for open-iscsi's default one.
+    """
 
     sid: int
     target: str
     portal: str
+    iface: str
     state: str
     owned: bool
 
@@ -50,7 +54,14 @@ def sessions(view: View, config: Config) -> list[SessionStatus]:
     targets = {lun.address.target for lun in config.volumes.values()}
     targets |= {address.target for address in view.holds.addresses}
     return [
-        SessionStatus(s.sid, s.target, str(s.portal or ""), s.state, s.sid in view.owned)
+        SessionStatus(
+            sid=s.sid,
+            target=s.target,
+            portal=s.portal.address if s.portal else "",
+            iface=s.portal.iface if s.portal else "",
+            state=s.state,
+            owned=s.sid in view.owned,
+        )
         for s in view.sessions
         if s.sid in view.owned or s.target in targets or any(_concerns(view, s, d) for d in s.disks)
     ]
@@ -89,7 +100,7 @@ def _present(view: View, config: Config) -> Iterator[LunStatus]:
                 volume=(volume.volume if volume else "") or "",
                 target=session.target,
                 lun=disk.lun & 0x3FFF,
-                portals=(str(session.portal),),
+                portals=(session.portal.address if session.portal else "",),
                 device=f"/dev/{disk.map or disk.name}",
                 link=_link(wwid),
                 size=disk.size,

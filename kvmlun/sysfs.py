@@ -120,11 +120,6 @@ def unserved(portals: Iterable[Portal], found: Iterable[Session]) -> list[Portal
     return [portal for portal in portals if not any(s.serves((portal,)) for s in found)]
 
 
-def id_paths() -> frozenset[str | None]:
-    """Return udev's ID_PATH of every disk behind a session."""
-    return frozenset(session.id_path(disk) for session in sessions() for disk in session.disks)
-
-
 def states(root: str = "/sys") -> dict[int, str]:
     """Return just the state of each session by its id: cheap enough to be looked at often."""
     folder = f"{root}/class/iscsi_session"

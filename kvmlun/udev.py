@@ -21,10 +21,14 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Record:
-    """What udev knows of a disk once its rules have run, `since` seconds of CLOCK_MONOTONIC."""
+    """What udev knows of a disk once its rules have run, `since` seconds of CLOCK_MONOTONIC.
+
+    `serial` is what its by-id links and multipath's map are made of (ID_SERIAL, by scsi_id).
+    """
 
     guest: bool
     since: float
+    serial: str
 
 
 class Udev:
@@ -57,6 +61,7 @@ class Udev:
         return Record(
             guest=device.properties.get(GUEST) == "1",
             since=int(device.properties.get("USEC_INITIALIZED", "0")) / 1e6,
+            serial=device.properties.get("ID_SERIAL", ""),
         )
 
     def _drain(self) -> None:

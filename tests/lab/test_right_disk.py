@@ -28,6 +28,24 @@ def test_another_disk_behind_the_same_name(s: Stage) -> None:
     s.wait_clean()
 
 
+def test_the_disk_that_took_the_place_of_an_idle_one(s: Stage) -> None:
+    """Its device is still there, and with it the links of the one before: found anew."""
+    if s.peer.name != "kvmlun":
+        pytest.skip("the naive hook leaves no device behind")
+    host, volume = s.kvms[0], s.volume("vm1")
+    s.peer.configure(host, grace=60)
+    vm = s.vm("vm1", [volume])
+    vm.start(host)
+    vm.destroy(host)
+    other = s.san.swap(volume)
+    second = s.vm("vm2", [other])
+    s.peer.know(host, "vm1", [])
+    second.start(host)
+    second.wait_writes(host)
+    second.destroy(host)
+    second.check_data(s.san)
+
+
 def test_a_second_vm_on_the_same_lun(s: Stage) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     first = s.vm("vm1", [volume])

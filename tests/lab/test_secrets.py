@@ -149,6 +149,28 @@ def test_rotation(s: Stage, watched: remote.Spawned) -> None:
     s.comes_and_goes(vm)
 
 
+@pytest.mark.campaign
+def test_rotation_of_a_session_that_is_down(s: Stage) -> None:
+    """It lost its connection after the array had the new secret, and before the host had."""
+    host = s.kvms[0]
+    volume, vm = guarded(s, host, ONE_WAY)
+    vm.start(host)
+    s.san.chap(volume, host.initiator, **NEW)
+    with host.cut("san_a"):
+        wait_for("the session to drop", lambda: _states(s) == ["FAILED"], 60)
+    refused = "journalctl -u iscsid --since -1min | grep -c 'Login failed to authenticate'"
+    wait_for("a login to fail", lambda: host.run(refused, check=False).rc == 0, 60)
+    put(host, NEW)
+    host.run("systemctl reload kvmlund")
+    reminded = "journalctl -u kvmlund --since -1min | grep -c 'systemctl restart iscsid'"
+    wait_for("the reminder", lambda: host.run(reminded, check=False).rc == 0, 60)
+    host.run("systemctl restart iscsid")
+    wait_for("the session to be back", lambda: _states(s) == ["LOGGED_IN"], 90)
+    vm.wait_writes(host)
+    vm.destroy(host)
+    s.wait_clean()
+
+
 def _states(s: Stage) -> list[str]:
     return [state for _, state in s.states()[0].sessions.values()]
 

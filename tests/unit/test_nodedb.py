@@ -93,12 +93,37 @@ def test_an_iface_has_a_record_of_its_own_that_says_what_the_iface_is(write, tmp
     assert list((tmp_path / "nodes").iterdir()) == []
 
 
-def test_the_record_of_all_ifaces_is_nobodys_to_delete(write, tmp_path):
-    record = write()
-    bound = replace(PORTAL, iface="san0")
-    assert nodedb.records(TARGET, bound, (tmp_path,)) == [record]
-    nodedb.delete(TARGET, bound, tmp_path)
-    assert record.exists()
+def iface(tmp_path, name="san0"):
+    (tmp_path / "ifaces").mkdir(exist_ok=True)
+    # A copy whose name inside was forgotten.
+    (tmp_path / "ifaces" / name).write_text("iface.iscsi_ifacename = x\niface.hwaddress = y\n")
+    return replace(PORTAL, iface=name)
+
+
+def test_a_named_iface_gets_room_beside_our_record_of_all_of_them(write, tmp_path):
+    record, bound = write(), iface(tmp_path)
+    assert nodedb.records(TARGET, bound, (tmp_path,)) == []
+    nodedb.write(TARGET, bound, {}, 3, tmp_path)
+    assert not record.exists()
+    (default,), (named,) = (nodedb.records(TARGET, p, (tmp_path,)) for p in (PORTAL, bound))
+    assert settings_of(default)["node.tpgt"] == settings_of(named)["node.tpgt"] == "3"
+    assert settings_of(named)["iface.iscsi_ifacename"] == "san0"
+    for portal in (bound, PORTAL):
+        nodedb.delete(TARGET, portal, tmp_path)
+    assert list((tmp_path / "nodes").iterdir()) == []
+
+
+def test_what_a_discovery_put_in_its_place_is_not_ours(write, tmp_path):
+    """iscsiadm -m discovery replaces a record of the older form by one with the portal's group."""
+    write().unlink()
+    theirs = tmp_path / "nodes" / TARGET / "10.77.1.1,3260,1" / "default"
+    theirs.parent.mkdir()
+    theirs.write_text("# BEGIN RECORD 2.1.8\nnode.tpgt = 1\n# END RECORD\n")
+    nodedb.delete(TARGET, PORTAL, tmp_path)
+    assert theirs.exists() and not nodedb.is_ours(theirs)
+    plain = theirs.parent.with_name("10.77.1.1,3260")
+    plain.write_text("# BEGIN RECORD 2.1.8\n# END RECORD\n")
+    assert plain in nodedb.records(TARGET, iface(tmp_path), (tmp_path,))
 
 
 def test_a_secret_of_the_volume_replaces_the_hosts_as_a_whole(write, tmp_path):

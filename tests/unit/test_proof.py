@@ -45,11 +45,12 @@ def test_no_identity_is_refused():
         proof.identity("vm1", None, LUN.address, {**FACTS, "wwids": []}, DISK.node)
 
 
-def test_a_disk_that_the_kernel_knows_as_another_one_is_stale():
-    proof.fresh("vm1", FACTS, DISK)
-    proof.fresh("vm1", FACTS, worlds.disk(wwid="t10.unknown to us \x01"))
-    with pytest.raises(errors.Stale, match=f"was {OTHER_WWID} .* is {WWID} now"):
-        proof.fresh("vm1", FACTS, worlds.disk(wwid=OTHER_WWID))
+def test_a_disk_with_the_links_of_another_one_is_stale():
+    proof.fresh("vm1", FACTS, DISK.node, WWID.serial)
+    for unknown in ("", "1LIO-ORG_by_name", "S1LIO-ORG_by_serial"):
+        proof.fresh("vm1", FACTS, DISK.node, unknown)
+    with pytest.raises(errors.Stale, match=f"was {OTHER_WWID.serial} .* is {WWID} now"):
+        proof.fresh("vm1", FACTS, DISK.node, OTHER_WWID.serial)
 
 
 def test_one_identity_on_two_targets_is_refused():
