@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -234,7 +235,8 @@ class Service:
 
 
 def _not_an_answer(record: logging.LogRecord) -> bool:
-    failure = record.exc_info[1] if record.exc_info else None
+    # Where it calls a method it puts the traceback into the text.
+    failure = record.exc_info[1] if record.exc_info else sys.exc_info()[1]
     return not isinstance(failure, DBusError)
 
 
