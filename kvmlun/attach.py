@@ -295,7 +295,7 @@ def _refuse_holders(
     if above and request.pinned:
         raise errors.Refused(
             f"{request}: multipath has {disk.node} in {above.node}; name the disk "
-            f"{request.pinned.link}, and all portals of its volume in /etc/kvmlun"
+            f"{request.pinned.link} (its volume in /etc/kvmlun should list all portals)"
         )
     raise errors.Refused(
         f"{request}: {', '.join(disk.holders)} on this host holds {disk.node}; "

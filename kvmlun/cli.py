@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,8 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
     ]
     text = _table(luns) if luns else "no LUNs\n"
     if status["config_problem"]:
-        text += f"\n{status['config_problem']}; /etc/kvmlun is not in force as it is now\n"
+        text += f"\n{status['config_problem']}; /etc/kvmlun is not in force as it is now: "
+        text += "see kvmlun check, then systemctl reload kvmlund\n"
     if status["libvirt_problem"]:
         text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
     return text
@@ -180,7 +182,7 @@ async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
     if arguments.json:
         return _json(volume)
     return "".join(
-        f"{key + ':':10}{', '.join(value) if isinstance(value, list) else value}\n"
+        f"{key + ':':11}{', '.join(value) if isinstance(value, list) else value}\n"
         for key, value in volume.items()
     )
 
@@ -220,7 +222,8 @@ def _volume_discover(arguments: argparse.Namespace) -> str:
     from . import discover
 
     portal = Portal.parse(arguments.portal)
-    return discover.discover(_initiator(arguments.secret or ""), portal, config.read()[0])
+    secret = arguments.secret or ""
+    return discover.discover(_initiator(secret), portal, config.read()[0], secret)
 
 
 def _initiator(secret: str) -> Initiator:
@@ -232,12 +235,35 @@ def _initiator(secret: str) -> Initiator:
 
 def _check(arguments: argparse.Namespace) -> str:
     """Say every mistake on a line of its own; the last one as the error that ends the command."""
+    if not arguments.folder.is_dir():
+        raise errors.Config(f"{arguments.folder}: is no folder")
     found, problems = config.read(arguments.folder)
+    for file in sorted((arguments.folder / "volumes.d").glob("*.yml")):
+        problems.append(errors.Config(f"{file}: is not read; name it {file.stem}.yaml"))
+    if arguments.folder == config.FOLDER:
+        problems += [p for lun in found.volumes.values() for p in _missing(lun)]
     for problem in problems[:-1]:
         print(f"kvmlun: {problem}", file=sys.stderr)
     if problems:
         raise problems[-1]
     return f"{len(found.volumes)} volumes, no mistake\n"
+
+
+def _missing(volume: Lun) -> Iterator[errors.Config]:
+    """Yield what a volume names that this host has not, or not as it has to be."""
+    from . import nodedb, secrets
+
+    try:
+        # One that has no file may be a systemd credential, which only kvmlund can see.
+        if volume.secret and os.path.lexists(secrets.FOLDER / volume.secret):
+            secrets.load(volume.secret)
+    except errors.Config as problem:
+        yield problem
+    try:
+        for iface in volume.ifaces:
+            nodedb.binding(iface)
+    except errors.Storage as problem:
+        yield errors.Config(f"volume {volume.volume}: {problem}")
 
 
 async def _disk_xml(client: Client, arguments: argparse.Namespace) -> str:

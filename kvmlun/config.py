@@ -163,12 +163,16 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         min_paths=_plain(members, "min_paths", 1),
     )
     if lun.min_paths > len(lun.portals):
-        raise members["min_paths"].error(f"there are only {len(lun.portals)} paths")
+        raise members["min_paths"].error(
+            f"is more than the portals times the ifaces ({len(lun.portals)})"
+        )
     for other in others.values():
         shared = set(other.addresses) & set(lun.addresses)
         same_target = other.address.target == lun.address.target
         if shared and same_target and other.secret != lun.secret:
-            raise node.error(f"has the session of volume {other.volume}, so also its secret")
+            raise node.error(
+                f"has target and portal of volume {other.volume}: both need the same secret"
+            )
         if other.wwid == lun.wwid:
             raise members["wwid"].error(f"is that of volume {other.volume} already")
         if shared and other.address == lun.address:

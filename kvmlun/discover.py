@@ -13,8 +13,10 @@ from .lun import LunAddress, Portal, Wwid
 from .pools import Pool
 
 
-def discover(initiator: Initiator, portal: Portal, catalog: Config) -> str:
+def discover(initiator: Initiator, portal: Portal, catalog: Config, secret: str = "") -> str:
     """Return the volumes behind a portal, with what can't be one as comments.
+
+    `secret` is the name of the one that the initiator uses.
 
     Raises errors.Storage where the portal does not list its targets.
     """
@@ -33,7 +35,8 @@ def discover(initiator: Initiator, portal: Portal, catalog: Config) -> str:
                 lines.append(f"  # {made.problem}")
                 continue
             lines.append(f"  # {lun.size / 2**30:.4g} GiB")
-            text = yamlfile.dump({_unique(made.name, names): dict(made.volume)})
+            volume = {**made.volume, **({"secret": secret} if secret else {})}
+            text = yamlfile.dump({_unique(made.name, names): volume})
             lines += [f"  {line}" for line in text.splitlines()]
     return "".join(f"{line}\n" for line in lines)
 

@@ -150,6 +150,11 @@ class Initiator:
         self._chap = chap
         self._seconds = seconds
 
+    def try_login(self, portal: Portal, target: str) -> None:
+        """Log in and out again; raises errors.Storage where the target lets this host not in."""
+        with self._session(portal, target):
+            log.debug("%s at %s lets this host in", target, portal)
+
     def targets(self, portal: Portal) -> dict[str, tuple[Portal, ...]]:
         """Ask a portal for its targets and theirs (SendTargets=All). Raises errors.Storage."""
         with self._session(portal, None) as session:
@@ -239,7 +244,11 @@ class _Session:
         self._what = what
         self._context = c_void_p(self._library.iscsi_create_context(initiator.encode()))
         if not self._context:
-            raise errors.Storage("libiscsi is out of memory")
+            # It refuses the empty name that an unreadable file gives.
+            raise errors.Storage(
+                "this host's initiator name in /etc/iscsi/initiatorname.iscsi can't be read; are "
+                "you root?"
+            )
 
     def prepare(self, target: str | None, chap: Chap | None, seconds: int) -> None:
         self.run("iscsi_set_session_type", _NORMAL if target else _DISCOVERY)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from . import errors, iscsi, nodedb, secrets, sessionauth, sysfs
+from . import errors, iscsi, libiscsi, loginprobe, nodedb, secrets, sessionauth, sysfs
 from .config import Settings
 from .ledger import Entry, Ledger
 from .links import BY_PATH
@@ -172,8 +172,9 @@ class Logins:
     async def renew(self, luns: Iterable[Lun]) -> None:
         """Put today's secrets into the node records of our sessions, and into the sessions.
 
-        Raises errors.Storage, at its end, for all where that failed. iscsid takes them over when
-        it starts; until then it reconnects with what it logged in with.
+        Raises errors.Storage, at its end, for all where that failed. A secret that the target
+        refuses goes nowhere: a session could never come back with it. iscsid takes the new ones
+        over when it starts; until then it reconnects with what it logged in with.
         """
         problems = []
         for known in luns:
@@ -189,6 +190,7 @@ class Logins:
         target = known.address.target
         chap, record = secrets.load(secret), self._node_record(secret)
         problems = []
+        trial = libiscsi.Initiator(loginprobe.initiator(), chap)
         async with self.lock(target, Deadline(_RENEW_SECONDS)):
             for session in sysfs.sessions():
                 portal = session.portal
@@ -198,15 +200,19 @@ class Logins:
                 if not (entry and entry.record and self._ledger.owns(session)):
                     continue
                 try:
+                    changed = sessionauth.differences(session.sid, chap)
+                    if changed:
+                        await asyncio.to_thread(trial.try_login, portal, target)
                     group = nodedb.group(target, portal)
                     await asyncio.to_thread(nodedb.write, target, portal, record, group)
-                    if await asyncio.to_thread(sessionauth.put, session.sid, chap):
+                    if changed:
+                        await asyncio.to_thread(sessionauth.put, session.sid, chap)
                         log.warning(
                             "session %d to %s reconnects with the new secret %s after: "
                             "systemctl restart iscsid", session.sid, target, secret
                         )  # fmt: skip
                 except errors.Error as problem:
-                    problems.append(str(problem))
+                    problems.append(f"session {session.sid} keeps its secret: {problem}")
         if problems:
             raise errors.Storage("; ".join(problems))
 

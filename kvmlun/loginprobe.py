@@ -19,9 +19,10 @@ INITIATOR = Path("/etc/iscsi/initiatorname.iscsi")
 
 _UNREACHABLE = "the portal does not answer; is the storage network up, and the portal?"
 _REFUSES = "the portal refuses connections; is the target's service running there?"
+WANTS_CHAP = "the target wants CHAP, and this host has no (or a wrong) secret for it"
 # RFC 7143, 11.13.5: status class and detail of a login response.
 _STATUS = {
-    0x0201: "the target wants CHAP, and this host has no (or a wrong) secret for it",
+    0x0201: WANTS_CHAP,
     0x0202: "the target denies this host access; allow its initiator name {initiator} there",
     0x0203: "the portal knows no such target; is it exported there, and its name right?",
     # LIO's answer for a target that it does not have.
@@ -121,5 +122,5 @@ def meaning(header: bytes, data: bytes) -> str:
         return ""
     status = int.from_bytes(header[36:38], "big")
     if status == 0 and b"AuthMethod=CHAP" in data.split(b"\0"):
-        return _STATUS[0x0201]
+        return WANTS_CHAP
     return _STATUS.get(status, "")

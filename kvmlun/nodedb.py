@@ -121,7 +121,7 @@ def write(
             "node.name": target,
             "node.tpgt": str(-1 if group is None else group),
             "node.discovery_type": "static",
-            **_binding(folder, portal),
+            **binding(portal.iface, folder),
             **host,
             "node.conn[0].address": portal.host,
             "node.conn[0].port": str(portal.port),
@@ -189,17 +189,20 @@ def _iface(portal: Portal) -> str:
     return portal.iface or "default"
 
 
-def _binding(folder: Path, portal: Portal) -> dict[str, str]:
-    """Return what a record says of its iface: all that the iface's own record has."""
-    if not portal.iface:
+def binding(iface: str, folder: Path | None = None) -> dict[str, str]:
+    """Return what a record says of its iface: all that the iface's own record has.
+
+    Raises errors.Storage for one that this host has not.
+    """
+    if not iface:
         return {"iface.iscsi_ifacename": "default", "iface.transport_name": "tcp"}
-    record = folder / "ifaces" / portal.iface
+    record = (folder or root()) / "ifaces" / iface
     if not record.is_file():
         raise errors.Storage(
-            f"open-iscsi has no iface {portal.iface} (no {record}); make it with: "
-            f"iscsiadm -m iface -I {portal.iface} -o new"
+            f"open-iscsi has no iface {iface} (no {record}); make it with: iscsiadm -m iface "
+            f"-I {iface} -o new, and then -o update -n iface.net_ifacename -v DEVICE"
         )
-    return {**_settings(record, "iface."), "iface.iscsi_ifacename": portal.iface}
+    return {**_settings(record, "iface."), "iface.iscsi_ifacename": iface}
 
 
 def _defaults(file: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ error nor a repr shows more of it than its name.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from . import errors
 FOLDER = Path("/etc/kvmlun/secrets")
 _CREDENTIAL = "kvmlun.{name}"  # systemd.exec(5), LoadCredential=
 _KEYS = ("username", "password", "username_in", "password_in")
+_MEANING = {
+    errno.ENOENT: "is not there, and kvmlund has no systemd credential of that name",
+    errno.ELOOP: "is a symbolic link; the secret must be in a file itself",
+}
 _LENGTH = 255  # open-iscsi usr/auth.h, AUTH_STR_MAX_LEN with its end
 
 
@@ -70,7 +75,7 @@ def _read(file: Path, private: bool = False) -> str:
     except UnicodeDecodeError:
         raise errors.Config(f"{file}: is no text") from None
     except OSError as error:
-        raise errors.Config(f"{file}: {error.strerror}; it is to have the secret") from None
+        raise errors.Config(f"{file}: {_MEANING.get(error.errno or 0, error.strerror)}") from None
 
 
 def _parse(text: str, file: Path) -> Chap:

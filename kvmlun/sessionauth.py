@@ -27,15 +27,19 @@ _SECONDS = 10
 _PAUSE_SECONDS = 0.002
 
 
-def put(sid: int, chap: Chap) -> bool:
-    """Give a session these credentials for its next login; tell whether it had others.
+def differences(sid: int, chap: Chap) -> list[str]:
+    """Return which of a session's credentials are others than these."""
+    folder = f"/sys/class/iscsi_session/session{sid}"
+    has = {name: sysfs.read(f"{folder}/{name}").replace("(null)", "") for name in _PARAMS}
+    return [name for name in _PARAMS if getattr(chap, name) != has[name]]
+
+
+def put(sid: int, chap: Chap) -> None:
+    """Give a session these credentials for its next login.
 
     The kernel takes them while the session has a connection. One that is down has it for moments,
     each time that iscsid tries. Raises errors.Storage if it had none in ten seconds.
     """
-    folder = f"/sys/class/iscsi_session/session{sid}"
-    has = {name: sysfs.read(f"{folder}/{name}").replace("(null)", "") for name in _PARAMS}
-    changed = [name for name in _PARAMS if getattr(chap, name) != has[name]]
     try:
         with open("/sys/class/iscsi_transport/tcp/handle") as file:
             handle = int(file.read())
@@ -43,7 +47,7 @@ def put(sid: int, chap: Chap) -> bool:
             kernel.settimeout(_SECONDS)
             kernel.bind((0, 0))
             end = time.monotonic() + _SECONDS
-            for name in changed:
+            for name in differences(sid, chap):
                 while code := _set(
                     kernel, message(handle, sid, _PARAMS[name], getattr(chap, name))
                 ):
@@ -52,10 +56,9 @@ def put(sid: int, chap: Chap) -> bool:
                     time.sleep(_PAUSE_SECONDS)
     except (OSError, ValueError, struct.error) as error:
         raise errors.Storage(
-            f"session {sid} keeps its old secret: {getattr(error, 'strerror', '') or error}; give "
-            "the array the old one until it is up, then reload kvmlund again"
+            f"the kernel takes no new one ({getattr(error, 'strerror', '') or error}); give the "
+            "array the old one until the session is up, then reload kvmlund again"
         ) from error
-    return bool(changed)
 
 
 def _set(kernel: socket.socket, request: bytes) -> int:

@@ -191,6 +191,7 @@ def test_storage_cut_for_5_seconds(vm: Vm, host, kvmlun) -> None:
     vm.wait_writes(host)
 
 
+@pytest.mark.campaign
 def test_storage_cut_for_60_seconds(vm: Vm, host, kvmlun) -> None:
     """The session drops, which shows at once; the guest's I/O waits and goes on.
 

@@ -11,6 +11,7 @@ ONLY_KVMLUN = "only kvmlun is a package"
 HOOK = "/etc/libvirt/hooks/qemu.d/50-kvmlun"
 
 
+@pytest.mark.campaign
 def test_upgrade_while_a_vm_runs(s: Stage) -> None:
     host = s.kvms[0]
     vm = s.vm("vm1", [s.volume("vm1")])
@@ -47,6 +48,7 @@ def apt_install(host: machine.Machine) -> None:
     host.run("apt-get install -y --no-install-recommends /tmp/kvmlun.deb", timeout=180)
 
 
+@pytest.mark.campaign
 def test_remove_leaves_running_vms_and_blocks_none(s: Stage) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm = s.vm("vm1", [volume])

@@ -127,6 +127,25 @@ def test_a_secret_that_others_can_read(s: Stage) -> None:
 
 
 @pytest.mark.campaign
+def test_a_new_secret_that_the_target_refuses_goes_nowhere(s: Stage) -> None:
+    """A session that had it could never come back."""
+    host = s.kvms[0]
+    volume, vm = guarded(s, host, ONE_WAY)
+    vm.start(host)
+    put(host, NEW)
+    host.run("systemctl reload kvmlund")
+    told = f"journalctl -u kvmlund | grep -c '{volume.iqn} .*the target refuses this secret'"
+    wait_for("the refusal", lambda: host.run(told, check=False).rc == 0, 30)
+    put(host, ONE_WAY)
+    host.run("systemctl reload kvmlund; systemctl restart iscsid")
+    with host.cut("san_a"):
+        wait_for("the session to drop", lambda: _states(s) == ["FAILED"], 60)
+    wait_for("the session to be back", lambda: _states(s) == ["LOGGED_IN"], 90)
+    vm.destroy(host)
+    s.wait_clean()
+
+
+@pytest.mark.campaign
 def test_rotation(s: Stage, watched: remote.Spawned) -> None:
     """The session stays, and is back with the new secret after its connection was lost."""
     host = s.kvms[0]

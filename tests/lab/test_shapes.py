@@ -28,6 +28,7 @@ def starts_and_stops(s: Stage, vm: Vm, writing: bool = True) -> None:
         vm.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_sixteen_luns_side_by_side(s: Stage) -> None:
     volumes = [s.volume(f"many{number}", size=4 << 20) for number in range(16)]
     vm = s.vm("vm1", volumes, writes_to=1)

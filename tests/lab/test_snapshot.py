@@ -31,6 +31,7 @@ def restart(host: machine.Machine) -> None:
     host.run(["systemctl", "restart", "kvmlund"])
 
 
+@pytest.mark.campaign
 def test_a_lun_below_a_snapshot_is_held_and_committed_back(s: Stage, host) -> None:
     vm = s.vm("vm1", [s.volume("vm1")])
     vm.start(host)

@@ -50,6 +50,7 @@ def test_guest_crash(s: Stage) -> None:
     vm.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_guest_reboot_keeps_the_session(s: Stage) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm = s.vm("vm1", [volume])
