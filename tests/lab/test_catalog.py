@@ -86,6 +86,20 @@ def test_check_tells_every_mistake(s: Stage, host: Machine) -> None:
     )
 
 
+def test_check_tells_what_is_not_there(s: Stage, host: Machine) -> None:
+    """A secret that others can read, an interface that open-iscsi has not, a file nobody reads."""
+    s.peer.know(host, "vm1", [s.volume("vm1")], secret="loose", ifaces=["c0"])
+    host.put(b"username = a\npassword = b\n", "/etc/kvmlun/secrets/loose", mode=0o644)
+    host.put(b"", "/etc/kvmlun/volumes.d/a.yml")
+    code, lines = told(host, "check")
+    assert code == 6 and len(lines) == 3
+    text = "\n".join(lines)
+    assert "/etc/kvmlun/volumes.d/a.yml: is not read; name it a.yaml" in text
+    assert "/etc/kvmlun/secrets/loose: mode 0644 lets others at it" in text
+    assert "volume vm1-0: open-iscsi has no iface c0 " in text
+    assert told(host, "check", "/etc/kvmlun/kvmlun.yaml")[0] == 6
+
+
 def renumbered(s: Stage, volume: san.Volume) -> san.Volume:
     """The array gives the same disk another target and number; the old place has another disk."""
     s.san.swap(volume)
