@@ -215,4 +215,5 @@ def test_discover_of_a_guarded_target(s: Stage) -> None:
     discover = ["kvmlun", "volume", "discover", volume.portal]
     without = host.run(discover).out
     assert f"# {volume.iqn} at {volume.portal}: " in without and volume.wwid not in without
-    assert f"wwid: {volume.wwid}\n" in host.run([*discover, "--secret", "vm1"]).out
+    found = host.run([*discover, "--secret", "vm1"]).out
+    assert f"wwid: {volume.wwid}\n" in found and "secret: vm1\n" in found
