@@ -196,8 +196,7 @@ class Logins:
                 portal = session.portal
                 if not portal or session.target != target or portal.address not in known.addresses:
                     continue
-                entry = self._ledger.find(target, portal)
-                if not (entry and entry.record and self._ledger.owns(session)):
+                if not (self._ledger.owns(session) and nodedb.may_write(target, portal)):
                     continue
                 try:
                     changed = sessionauth.differences(session.sid, chap)
@@ -224,9 +223,7 @@ class Logins:
         settings, record = self._settings(), self._node_record(secret)
         if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
             await iscsi.probe(target, portal)
-        records = nodedb.records(target, portal)
-        entry = self._ledger.find(target, portal)
-        ours = all(nodedb.is_ours(record) for record in records)
+        ours = nodedb.may_write(target, portal)
         self._ledger.intend(target, portal, record=ours)
         try:
             if ours:

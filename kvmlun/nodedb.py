@@ -84,6 +84,11 @@ def is_ours(record: Path) -> bool:
         return False
 
 
+def may_write(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> bool:
+    """Tell whether a record of ours would replace nobody else's."""
+    return all(map(is_ours, records(target, portal, roots)))
+
+
 def group(target: str, portal: Portal, folder: Path | None = None) -> int | None:
     """Return the portal group tag of the records at `portal`, None where they are without."""
     plain = _plain(folder or root(), target, portal)

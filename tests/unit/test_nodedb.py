@@ -49,7 +49,9 @@ def settings_of(record):
 
 
 def test_both_forms_are_found(write, tmp_path):
+    assert nodedb.may_write(TARGET, PORTAL, (tmp_path,))
     record = write()
+    assert nodedb.may_write(TARGET, PORTAL, (tmp_path,))
     tagged = tmp_path / "nodes" / TARGET / "10.77.2.1,3260,1"
     tagged.mkdir()
     (tagged / "default").touch()
@@ -120,7 +122,7 @@ def test_what_a_discovery_put_in_its_place_is_not_ours(write, tmp_path):
     theirs.parent.mkdir()
     theirs.write_text("# BEGIN RECORD 2.1.8\nnode.tpgt = 1\n# END RECORD\n")
     nodedb.delete(TARGET, PORTAL, tmp_path)
-    assert theirs.exists() and not nodedb.is_ours(theirs)
+    assert theirs.exists() and not nodedb.may_write(TARGET, PORTAL, (tmp_path,))
     plain = theirs.parent.with_name("10.77.1.1,3260")
     plain.write_text("# BEGIN RECORD 2.1.8\n# END RECORD\n")
     assert plain in nodedb.records(TARGET, iface(tmp_path), (tmp_path,))
