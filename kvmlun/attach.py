@@ -78,22 +78,34 @@ class Attacher:
         await self._changes.until(ready, deadline, what)
         return wwid
 
-    async def paths(self, request: Request, deadline: Deadline) -> tuple[Map, Wwid]:
-        """Have the LUN's paths, as many as answer, in its multipath map."""
+    async def paths(
+        self, request: Request, deadline: Deadline, patience: float = OTHERS_SECONDS
+    ) -> tuple[Map, Wwid]:
+        """Have the LUN's paths, as many as answer, in its multipath map.
+
+        Once `min_paths` are there the others have `patience` (seconds) more.
+        """
         assert request.pinned
         async with self._logins.lock(request.lun.address.target, deadline):
             sessions = await self._logins.sessions(request, deadline)
         self._maps.expect(request.pinned)
         found = await self._enough(
-            request, [self._path(request, session, deadline, mapped=True) for session in sessions]
+            request,
+            [self._path(request, session, deadline, mapped=True) for session in sessions],
+            patience,
         )
         wwid = found[0][1]
         above = await self._maps.have(str(request), wwid, [disk for disk, _ in found], deadline)
         return above, wwid
 
-    async def _enough(self, request: Request, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    async def _enough(
+        self,
+        request: Request,
+        calls: Sequence[Coroutine[Any, Any, T]],
+        patience: float = OTHERS_SECONDS,
+    ) -> list[T]:
         """Return what at least `min_paths` calls give; a path that hangs holds up no VM."""
-        found, problems = await enough(calls, request.lun.min_paths, OTHERS_SECONDS)
+        found, problems = await enough(calls, request.lun.min_paths, patience)
         for problem in problems:
             if not isinstance(problem, errors.Storage):
                 raise problem

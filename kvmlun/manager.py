@@ -47,6 +47,7 @@ _ARRIVAL_SECONDS = 120.0
 _BUSY_SECONDS = 2.0
 # A path that is missing is tried again after this time.
 _JOIN_SECONDS = 15.0
+_JOIN_PATIENCE = 10.0
 # Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
 # hooks follow each other without end.
 _SOAK_SECONDS = 0.5
@@ -318,7 +319,8 @@ class Manager:
         """Bring paths that were missing when a domain started, or that were lost for good."""
         try:
             if self.holds().of_lun(request.lun):
-                await self._attacher.paths(request, Deadline(_JOIN_SECONDS))
+                # No VM waits: a path that takes long, on a busy host, is to come all the same.
+                await self._attacher.paths(request, Deadline(_JOIN_SECONDS), _JOIN_PATIENCE)
         except errors.Error as problem:
             log.info("a path is still missing: %s", problem)
 

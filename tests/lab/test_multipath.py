@@ -96,6 +96,21 @@ def test_a_start_with_a_dead_portal_and_its_return(
     ends_clean(s, vm)
 
 
+@pytest.mark.campaign
+def test_a_path_joins_on_a_busy_host(s: Stage, host: Machine, volume: san.Volume) -> None:
+    """Where a process takes seconds to start: no VM waits for this path, so it has the time."""
+    vm = s.vm("vm1", [volume])
+    with host.cut("san_b"):
+        vm.start(host)
+    busy = [host.spawn("while :; do :; done") for _ in range(6)]
+    try:
+        wait_for("the second path", lambda: paths(s) == 2, 180)
+    finally:
+        for each in busy:
+            each.stop()
+    ends_clean(s, vm)
+
+
 def test_min_paths(s: Stage, host: Machine, volume: san.Volume) -> None:
     vm = s.vm("vm1", [volume])
     s.peer.know(host, "vm1", [volume], min_paths=2)
