@@ -117,9 +117,10 @@ def concerns(xml: bytes) -> bool:
     """Tell whether a disk of the domain is or may be ours.
 
     libvirt formats the XML itself, so each source stands there as one quoted
-    text. A missing link counts if the catalog or the domain's metadata has its
-    WWID, and while nobody knows the catalog. What is below an overlay stands
-    in the metadata only.
+    text. A link that leads to no iSCSI disk counts if the catalog or the
+    domain's metadata has its WWID, since it has to lead to that LUN; a missing
+    one counts while nobody knows the catalog as well. What is below an overlay
+    stands in the metadata only.
     """
     try:
         with open(WWIDS, "rb") as file:
@@ -129,15 +130,11 @@ def concerns(xml: bytes) -> bool:
     if b"overlay=" in _metadata(xml) or any(map(_is_iscsi_pool, _attributes(xml, b"pool"))):
         return True
     for link in _links(xml):
-        judged = links.judge(link)
-        if judged == links.OURS:
+        judged, wwid = links.judge(link), links.spelled(link).encode()
+        if judged == links.OURS or (judged == links.UNSEEN and catalog is None):
             return True
-        if judged == links.UNSEEN:
-            digits = link.lower().rpartition("-")[2].removeprefix("0x").encode()
-            # scsi-3… and scsi-2… have one digit more than the WWID.
-            known = catalog is None or digits in catalog or digits[1:] in catalog
-            if known or digits in _metadata(xml) or digits[1:] in _metadata(xml):
-                return True
+        if wwid and (wwid in (catalog or b"") or wwid in _metadata(xml)):
+            return True
     return False
 
 

@@ -10,6 +10,25 @@ BY_PATH = "/dev/disk/by-path/"
 
 OURS, LOCAL, UNSEEN = "iSCSI", "not iSCSI", "a link that does not exist"
 
+# How by-id names that spell a WWID begin, and what the WWID begins with (scsi_id(8)); the last two
+# are scsi_id's text behind multipath's prefix.
+_SPELLED = (
+    ("wwn-0x", "naa."),
+    ("scsi-3", "naa."),
+    ("scsi-2", "eui."),
+    ("dm-uuid-mpath-3", "naa."),
+    ("dm-uuid-mpath-2", "eui."),
+)
+
+
+def spelled(link: str) -> str:
+    """Return the WWID that a by-id link spells, "" where the name carries none."""
+    name = link.removeprefix(BY_ID)
+    for prefix, kind in _SPELLED:
+        if name.startswith(prefix):
+            return kind + name[len(prefix) :].lower()
+    return ""
+
 
 def judge(link: str, sys: str = "/sys") -> str:
     """Return OURS, LOCAL or UNSEEN, by the link's name and by the device it leads to.

@@ -10,7 +10,7 @@ import dataclasses
 import ipaddress
 import re
 
-from . import errors
+from . import errors, links
 from .links import BY_ID, BY_PATH
 
 ISCSI_PORT = 3260  # RFC 7143, section 4.1
@@ -59,25 +59,11 @@ class Wwid:
 
     @classmethod
     def from_link(cls, link: str) -> Wwid | None:
-        """Return the WWID that a by-id link spells, None where the name carries none.
-
-        ``wwn-0x…`` and ``scsi-3…`` spell an NAA name, ``scsi-2…`` an EUI-64
-        (scsi_id(8)); ``dm-uuid-mpath-…`` is scsi_id's text behind multipath's prefix.
-        """
-        name = link.removeprefix(BY_ID)
-        for prefix, kind in (
-            ("wwn-0x", "naa"),
-            ("scsi-3", "naa"),
-            ("scsi-2", "eui"),
-            ("dm-uuid-mpath-3", "naa"),
-            ("dm-uuid-mpath-2", "eui"),
-        ):
-            if name.startswith(prefix):
-                try:
-                    return cls.parse(f"{kind}.{name.removeprefix(prefix)}")
-                except errors.Invalid:
-                    return None
-        return None
+        """Return the WWID that a by-id link spells, None where the name carries none."""
+        try:
+            return cls.parse(links.spelled(link))
+        except errors.Invalid:
+            return None
 
     @property
     def link(self) -> str:

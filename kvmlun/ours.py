@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable
 
@@ -51,23 +52,32 @@ class Sources:
     def resolve(self, link: str, metadata: Iterable[Lun]) -> Lun | None:
         """Return the LUN that `link` means, None if it is not an iSCSI disk's."""
         judged = links.judge(link)
-        if judged == links.LOCAL:
-            return None
         if link.startswith(BY_PATH):
-            return self._of_path(link, metadata)
+            return None if judged == links.LOCAL else self._of_path(link, metadata)
         wwid = Wwid.from_link(link)
         if wwid is None:
             if judged == links.OURS:
-                raise errors.Refused(
-                    f"{link}: only wwn-, scsi-3, scsi-2 and dm-uuid-mpath- links exist on every "
-                    "host; use the wwn- link of this LUN (kvmlun disk-xml VOLUME prints it)"
-                )
+                raise errors.Refused(self._not_everywhere(link))
             return None
         catalog = self._by_wwid(wwid)
         recorded = next((lun for lun in metadata if lun.wwid == wwid), None)
         if catalog and recorded and recorded.size:
             return dataclasses.replace(catalog, size=recorded.size)
+        if recorded and not catalog:
+            _agree(link, recorded, self._by_address(recorded.address))
+        # What is known to be iSCSI's is, also while its link leads to another disk.
         return catalog or recorded or (self._present(link) if judged == links.OURS else None)
+
+    def _not_everywhere(self, link: str) -> str:
+        lun = self._present(link)
+        use = "its wwn- link"
+        if lun and lun.wwid:
+            with contextlib.suppress(errors.Invalid):
+                use = lun.wwid.link
+        return (
+            f"{link}: only wwn-, scsi-3, scsi-2 and dm-uuid-mpath- links exist on every host; "
+            f"use {use} in the domain's <source>"
+        )
 
     def _of_path(self, link: str, metadata: Iterable[Lun]) -> Lun | None:
         spelled = parse_by_path(link)
@@ -75,11 +85,8 @@ class Sources:
             return None
         recorded = next((lun for lun in metadata if lun.address == spelled.address), None)
         catalog = self._by_address(spelled.address)
-        if recorded and catalog and recorded.wwid != catalog.wwid:
-            raise errors.Refused(
-                f"{link}: /etc/kvmlun says {catalog.wwid}, the domain's metadata {recorded.wwid}; "
-                "correct the one that is wrong"
-            )
+        if recorded:
+            _agree(link, recorded, catalog)
         pinned = catalog or recorded
         if pinned is None:
             return spelled
@@ -99,3 +106,13 @@ class Sources:
         link, catalog = recorded.wwid.link, self._by_wwid(recorded.wwid)
         lun = dataclasses.replace(catalog, size=recorded.size) if catalog else recorded
         return Disk("?", (link,), read_only=False, shareable=False, cache="none"), link, lun
+
+
+def _agree(link: str, recorded: Lun, catalog: Lun | None) -> None:
+    """Refuse metadata that has another LUN at an address than the catalog."""
+    if catalog and catalog.wwid != recorded.wwid:
+        raise errors.Refused(
+            f"{link}: {recorded.address} is {catalog.wwid} in /etc/kvmlun (volume "
+            f"{catalog.volume}), {recorded.wwid} in the domain's metadata; find out which is "
+            "right, then kvmlun volume repin takes that one"
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmlun import hook, hookproto
+from kvmlun import hook, hookproto, links
 from kvmlun.hookserver import Header, _answer
 
 from .worlds import BY_PATH, OTHER_WWID, UUID, WWID
@@ -165,13 +165,23 @@ def test_a_lun_below_an_overlay_is_ours_by_the_metadata_alone(place):
 
 
 @pytest.mark.parametrize("link", [WWID.link, WWID.link.replace("wwn-0x", "scsi-3")])
-def test_a_missing_link_is_ours_if_catalog_or_metadata_know_it(place, link):
+@pytest.mark.parametrize("judged", [links.UNSEEN, links.LOCAL])
+def test_a_link_to_no_iscsi_disk_is_ours_if_catalog_or_metadata_know_it(
+    place, monkeypatch, link, judged
+):
+    monkeypatch.setattr(links, "judge", lambda _link: judged)
     (place / "wwids").write_text(f"{OTHER_WWID}\n")
     assert not hook.concerns(xml(link))
     assert hook.concerns(metadata(WWID) + xml(link))
     assert not hook.concerns(metadata(OTHER_WWID) + xml(link))
     (place / "wwids").write_text(f"{OTHER_WWID}\n{WWID}\n")
     assert hook.concerns(xml(link))
+
+
+def test_a_local_disk_needs_no_daemon_whatever_its_name(place, monkeypatch):
+    monkeypatch.setattr(links, "judge", lambda _link: links.LOCAL)
+    for name in ("dm-name-vg-a", "ata-6", "dm-uuid-LVM-0", "scsi-SATA_1", WWID.link[-4:]):
+        assert not hook.concerns(metadata(WWID) + xml(f"/dev/disk/by-id/{name}"))
 
 
 def test_a_by_path_link_is_ours_by_its_name(place):

@@ -57,8 +57,23 @@ def test_a_by_path_link_spells_its_lun_and_is_pinned_by_what_is_known():
 
 def test_catalog_and_metadata_that_disagree_are_refused():
     other = dataclasses.replace(LUN, wwid=OTHER_WWID)
-    with pytest.raises(errors.Refused, match="correct the one that is wrong"):
+    with pytest.raises(errors.Refused, match="find out which is right"):
         luns(BY_PATH, metadata=[other], catalog=CATALOG)
+
+
+def test_metadata_and_another_volume_at_its_address_are_refused():
+    catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
+    disks = (Disk("vda", (WWID.link,), False, False),)
+    sources = Sources(lambda _: None, lambda _: catalog, lambda _: None)
+    with pytest.raises(errors.Refused, match=f"{OTHER_WWID} in /etc/kvmlun"):
+        sources.luns(Domain(UUID, "vm1", disks, (LUN,), False))
+
+
+def test_a_known_disk_is_ours_wherever_its_link_leads(monkeypatch):
+    monkeypatch.setattr(links, "judge", lambda _link: links.LOCAL)
+    assert luns(WWID.link, catalog=CATALOG) == [CATALOG]
+    assert luns(WWID.link, metadata=[LUN]) == [LUN]
+    assert luns(WWID.link) == []
 
 
 def test_a_session_made_by_hand_serves_as_well(monkeypatch):
@@ -70,8 +85,10 @@ def test_a_link_that_not_every_host_makes_is_refused(monkeypatch):
     link = "/dev/disk/by-id/scsi-SLIO-ORG_vm1_1234"
     assert luns(link) == []
     monkeypatch.setattr(links, "judge", lambda _link: links.OURS)
-    with pytest.raises(errors.Refused, match="use the wwn- link"):
+    with pytest.raises(errors.Refused, match="use its wwn- link"):
         luns(link)
+    with pytest.raises(errors.Refused, match=f"use {WWID.link} in"):
+        luns(link, present=LUN)
 
 
 def test_where_a_link_leads_is_read_from_sysfs(tmp_path, monkeypatch):
