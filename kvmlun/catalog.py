@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from . import config, errors, statefile, yamlfile
+from .lun import Wwid
 
 _NAME = re.compile(config.NAME)
 
@@ -47,3 +48,24 @@ def remove(name: str, holders: Collection[str], folder: Path = config.FOLDER) ->
     if others or path.parent != folder / "volumes.d":
         raise errors.Refused(f"volume {name} is not alone in {path}; remove its lines there")
     statefile.remove(path)
+
+
+def repin(name: str, wwid: Wwid, folder: Path = config.FOLDER) -> None:
+    """Write another WWID into the line where a volume's stands; the rest of its file stays.
+
+    Raises errors.Unknown, errors.Refused where the line can't be changed or another volume has
+    the WWID, errors.Config where the configuration is bad, errors.Storage; nothing has changed
+    then.
+    """
+    current = config.load(folder)
+    old = str(current.volume(name).wwid)
+    if other := current.by_wwid(wwid):
+        raise errors.Refused(f"{wwid} is volume {other.volume} in the catalog already")
+    path = current.files[name]
+    number = yamlfile.load(path).at(("volumes", name, "wwid")).line
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    changed = re.sub(re.escape(old), str(wwid), lines[number - 1], flags=re.IGNORECASE)
+    if changed == lines[number - 1]:
+        raise errors.Refused(f"{path}:{number}: {old} does not stand there; write {wwid} yourself")
+    lines[number - 1] = changed
+    statefile.replace(path, "".join(lines))

@@ -74,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     remove = nouns.add_parser("remove", help="remove the file of a volume that no VM has")
     remove.add_argument("volume", metavar="VOLUME")
     remove.set_defaults(run=_volume_remove)
+    repin = nouns.add_parser("repin", help="take the LUN that is there now for the pinned one")
+    repin.add_argument("what", metavar="VOLUME|BY-PATH-LINK")
+    repin.add_argument("--yes", action="store_true", help="confirmed: do not ask")
+    repin.set_defaults(run=_volume_repin)
     check = verbs.add_parser("check", help="look for mistakes in the files in /etc/kvmlun")
     check.add_argument("folder", nargs="?", type=Path, default=config.FOLDER, metavar="FOLDER")
     check.set_defaults(here=_check)
@@ -144,6 +148,8 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
     if status["config_problem"]:
         text += f"\n{status['config_problem']}; /etc/kvmlun is not in force as it is now: "
         text += "see kvmlun check, then systemctl reload kvmlund\n"
+    for suspended in status["suspended"]:
+        text += f"\nsuspended until the right LUN is back: {suspended}\n"
     if status["libvirt_problem"]:
         text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
     return text
@@ -216,6 +222,29 @@ async def _volume_import_pools(client: Client, arguments: argparse.Namespace) ->
 async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
     await client.remove_volume(arguments.volume)
     return ""
+
+
+async def _volume_repin(client: Client, arguments: argparse.Namespace) -> str:
+    made = await client.compare_pin(arguments.what)
+    name = f"volume {made['volume']}, {made['address']}" if made["volume"] else made["address"]
+    pinned, found = ", ".join(made["pinned"]) or "nothing", made["found"]
+    if made["pinned"] == [found]:
+        return f"{name} is {found}, as pinned\n"
+    told = f"{name}\n  pinned:    {pinned}\n  there now: {found}, {made['size'] / 2**30:.4g} GiB\n"
+    if not arguments.yes:
+        print(told, end="", file=sys.stderr)
+        if not sys.stdin.isatty():
+            raise errors.Refused("nothing was changed; --yes confirms")
+        if input(f"VMs will use it in place of {pinned}. Type yes: ") != "yes":
+            raise errors.Refused("nothing was changed")
+    made = await client.repin(arguments.what, found)
+    lines = [f"{name} is {found} from now on"]
+    lines += [f"{domain}: pinned anew" for domain in made["domains"]]
+    lines += [
+        f"{domain}: its definition names {link}; virsh edit {domain} if that disk is meant"
+        for domain, link in made["links"]
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _volume_discover(arguments: argparse.Namespace) -> str:

@@ -46,6 +46,7 @@ class Client:
             "version": _plain(manager)["Version"],
             "libvirt_problem": _plain(manager)["LibvirtProblem"],
             "config_problem": _plain(manager)["ConfigProblem"],
+            "suspended": _plain(manager)["Suspended"],
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
                 key=lambda lun: (lun["volume"], lun["wwid"]),
@@ -70,6 +71,14 @@ class Client:
 
     async def remove_volume(self, name: str) -> None:
         await self._manager("RemoveVolume", "s", name)
+
+    async def compare_pin(self, what: str) -> dict[str, Any]:
+        """Compare what is pinned for a volume, or at a by-path link, with what is there."""
+        return dict(_plain(await self._manager("ComparePin", "s", what)))
+
+    async def repin(self, what: str, wwid: str) -> dict[str, Any]:
+        """Pin the LUN that is there, if it is `wwid`."""
+        return dict(_plain(await self._manager("Repin", "ss", what, wwid)))
 
     async def connect_volume(self, name: str, owner: str, ttl: int) -> str:
         """Return the link to the disk; `ttl` in seconds, 0 for no end."""

@@ -17,6 +17,7 @@ from dbus_next.service import ServiceInterface, dbus_property, method
 
 from . import __version__, domxml, errors, names, status
 from .manager import Manager
+from .repin import Comparison
 
 log = logging.getLogger("kvmlun.dbus")
 
@@ -69,6 +70,10 @@ class Manager1(ServiceInterface):
     def ConfigProblem(self) -> "s":
         return self._manager.config_problem
 
+    @dbus_property(_READ)
+    def Suspended(self) -> "as":
+        return [f"{s.name}: {s.why}" for s in self._manager.guard.suspended]
+
     @method()
     @_translated
     def ListVolumes(self) -> "aa{sv}":
@@ -88,6 +93,16 @@ class Manager1(ServiceInterface):
     @_translated
     def RemoveVolume(self, name: "s"):
         self._manager.remove_volume(name)
+
+    @method()
+    @_translated
+    async def ComparePin(self, what: "s") -> "a{sv}":
+        return _comparison(await self._manager.compare_pin(what))
+
+    @method()
+    @_translated
+    async def Repin(self, what: "s", wwid: "s") -> "a{sv}":
+        return _comparison(await self._manager.repin(what, wwid))
 
     @method()
     @_translated
@@ -253,3 +268,15 @@ def _session_path(sid: int) -> str:
 def _variants(value: dict[str, object]) -> dict[str, Variant]:
     signature = {str: "s", int: "u", list: "as"}
     return {key: Variant(signature[type(member)], member) for key, member in value.items()}
+
+
+def _comparison(made: Comparison) -> dict[str, Variant]:
+    return {
+        "volume": Variant("s", made.lun.volume or ""),
+        "address": Variant("s", str(made.lun.address)),
+        "pinned": Variant("as", [str(wwid) for wwid in made.pinned]),
+        "found": Variant("s", str(made.found)),
+        "size": Variant("t", made.size),
+        "domains": Variant("as", list(made.domains)),
+        "links": Variant("a(ss)", [list(link) for link in made.links]),
+    }

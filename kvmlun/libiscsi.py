@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import (
     POINTER,
     Structure,
@@ -173,6 +173,13 @@ class Initiator:
 
     def sectors(self, lun: Lun) -> Sectors:
         """Ask for the block sizes of a LUN of the catalog. Raises errors.Storage."""
+        return self._first(lun, lambda found: found.wwid == str(lun.wwid)).sectors
+
+    def at(self, lun: Lun) -> FoundLun:
+        """Ask what is at a LUN's address, whatever its WWID. Raises errors.Storage."""
+        return self._first(lun, lambda found: found.lun == lun.address.lun)
+
+    def _first(self, lun: Lun, fits: Callable[[FoundLun], bool]) -> FoundLun:
         problem = errors.Storage(f"{lun.address} is not there")
         for portal in lun.portals:
             try:
@@ -180,9 +187,8 @@ class Initiator:
             except errors.Storage as error:
                 problem = error
                 continue
-            for each in found:
-                if each.wwid == str(lun.wwid):
-                    return each.sectors
+            for each in filter(fits, found):
+                return each
         raise problem
 
     def luns(self, portal: Portal, target: str) -> list[FoundLun]:

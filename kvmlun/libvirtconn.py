@@ -37,6 +37,7 @@ _INCOMING = (
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP],
 )
+_IO_ERROR = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 # Of a domain whose job can't be asked for: "migration statistics are available only on the source
 # host" (qemuDomainGetJobInfo), another job that takes long, and one that has just ended.
 _JOB_UNKNOWN = (
@@ -131,6 +132,26 @@ class Libvirt:
             return True
 
         return await self._call(call, self._starter)
+
+    async def suspend(self, uuid: str) -> bool:
+        """Suspend a domain that runs; tell whether it stands still for that or an I/O error.
+
+        Not so one that somebody paused. Raises errors.Storage.
+        """
+
+        def call() -> bool:
+            domain = self._open().lookupByUUIDString(uuid)
+            state, reason = domain.state()
+            if state in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED):
+                domain.suspend()
+                return True
+            return (state, reason) == _IO_ERROR
+
+        return await self._call(call)
+
+    async def resume(self, uuid: str) -> None:
+        """Let a paused domain go on; raises errors.Storage."""
+        await self._call(lambda: self._open().lookupByUUIDString(uuid).resume())
 
     async def _call(
         self,

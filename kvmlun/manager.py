@@ -21,6 +21,7 @@ from .connections import Connections
 from .detach import Detacher
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
+from .guard import Guard, Watched
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
@@ -30,6 +31,7 @@ from .maps import Maps
 from .markers import Markers
 from .ours import Source, Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, ForgetMap, Holds, RemoveDisk
+from .repin import Comparison, Repin
 from .request import Request
 from .retry import Retry
 from .sysfs import Disk, Session
@@ -41,6 +43,8 @@ log = logging.getLogger("kvmlun.manager")
 
 # A session that drops raises no event, and is to be shown within two seconds.
 _WATCH_SECONDS = 1.0
+# One that comes back leads to whatever is there now, and the guest goes on writing at once.
+_DOWN_SECONDS = 0.1
 # prepare follows the migrate hook of the same migration within this time.
 _ARRIVAL_SECONDS = 120.0
 # A disk that something has open is looked at again after this time, since a close has no event.
@@ -76,6 +80,7 @@ class Manager:
         self._retrying: asyncio.Task[None] | None = None
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
+        self._recovered = asyncio.Event()
         self._hooks = Precedence()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
@@ -92,6 +97,10 @@ class Manager:
         )
         self._attacher = Attacher(
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge
+        )
+        self.guard = Guard(workers, self._maps, self.libvirt)
+        self._repin = Repin(
+            lambda: self.config, lambda: self.listing, lambda: self.holds(), self.libvirt
         )
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
 
@@ -137,6 +146,16 @@ class Manager:
             raise errors.Refused(f"nobody knows which VM has volume {name}: {problem}")
         catalog.remove(name, holders)
         self.configure()
+
+    async def compare_pin(self, what: str) -> Comparison:
+        """Tell what is pinned and what is there. Raises as Repin.compare()."""
+        return await self._repin.compare(what)
+
+    async def repin(self, what: str, wwid: str) -> Comparison:
+        """Pin what is there, and use it. Raises as Repin.repin()."""
+        made = await self._repin.repin(what, wwid)
+        self.configure()
+        return made
 
     def limit(self, operation: str) -> float:
         """Seconds that a hook operation may take."""
@@ -242,7 +261,9 @@ class Manager:
 
     async def run(self) -> None:
         """Reconcile for ever: after every hint, when something falls due, and now and then."""
-        await asyncio.gather(self._reconcile_for_ever(), self._watch_sessions())
+        await asyncio.gather(
+            self._reconcile_for_ever(), self._watch_sessions(), self._guard_for_ever()
+        )
 
     async def _reconcile_for_ever(self) -> None:
         while True:
@@ -268,13 +289,27 @@ class Manager:
             changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
             for sid in changed:
                 log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+                if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
+                    self.guard.doubt(session.target)
+                    self._recovered.set()
             if changed:
                 # Not after the next look at everything, which waits for libvirt.
                 self._show()
             if states != before:
                 self.kick()
             before = states
-            await asyncio.sleep(_WATCH_SECONDS)
+            down = any(state != sysfs.LOGGED_IN for state in states.values())
+            await asyncio.sleep(_DOWN_SECONDS if down else _WATCH_SECONDS)
+
+    async def _guard_for_ever(self) -> None:
+        """Prove what running domains have open, at once where a session was away."""
+        while True:
+            self._recovered.clear()
+            audit = self.config.settings.audit
+            # Who runs is known soon after the start.
+            soon = self.listing is None or await self.guard.look(self._running(), audit)
+            with contextlib.suppress(TimeoutError):
+                await within(self._recovered.wait(), _BUSY_SECONDS if soon else audit)
 
     async def _reconcile(self) -> float:
         """Look at everything once, start what is due, return the seconds until the next look."""
@@ -305,14 +340,21 @@ class Manager:
         pauses = (settings.audit, expiry, _JOIN_SECONDS if lacking else math.inf)
         return min(*pauses, due - now if due is not None else math.inf)
 
-    def _lacking_paths(self) -> list[Request]:
-        """Return what running domains use by multipath with fewer paths than there are portals."""
-        requests: list[Request] = []
+    def _running(self) -> list[Watched]:
+        """Return the domains that have their disks open, and what those have to be."""
+        found: list[Watched] = []
         for guest in self.listing.guests if self.listing else ():
             if guest.live:
+                requests: list[Request] = []
                 with contextlib.suppress(errors.Error):
                     sources = self._sources.luns(guest.live)
-                    requests += [_request(guest.live, *source) for source in sources]
+                    requests = [_request(guest.live, *source) for source in sources]
+                found.append(Watched(guest.uuid, guest.name, tuple(requests)))
+        return found
+
+    def _lacking_paths(self) -> list[Request]:
+        """Return what running domains use by multipath with fewer paths than there are portals."""
+        requests = [request for domain in self._running() for request in domain.requests]
         return maps.lacking(requests, sysfs.sessions())
 
     async def _join(self, request: Request) -> None:
@@ -439,6 +481,7 @@ class Manager:
             markers={path: self._markers.scanned(path) for path in self._markers.all},
             holds=self.holds(),
             lost_maps=self._markers.maps - {found.uuid for found in sysfs.maps()},
+            exchanged=self.guard.exchanged,
         )
 
     def _session_needed(self, sid: int) -> bool:

@@ -99,6 +99,11 @@ class Maps:
             else:
                 raise errors.Refused(f"{disk.node} is all that the map {above.node} has")
 
+    async def drop_path(self, disk: Disk) -> None:
+        """Take one path out of a map that others have open."""
+        async with turn(self._lock, "another change of a multipath map", Deadline(_SECONDS)):
+            await _multipath(Deadline(_SECONDS), "multipathd", "del", "path", disk.name)
+
     async def _remove(self, above: Map, needed: Callable[[], bool], deadline: Deadline) -> None:
         if above.holders:
             raise errors.Refused(f"{above.node} is held by {', '.join(above.holders)}")

@@ -18,14 +18,15 @@ def identity(
     `name` is what an error begins with, here and below.
     """
     claims = [Wwid.parse(text) for text in facts["wwids"]]
-    if not claims:
-        raise errors.Refused(f"{name}: {node} tells no identity in VPD page 0x83")
     if pinned is None:
+        if not claims:
+            raise errors.Refused(f"{name}: {node} tells no identity in VPD page 0x83")
         return claims[0]
     if pinned not in claims:
+        now = claims[0] if claims else "one without an identity in VPD page 0x83"
         raise errors.Stale(
-            f"{name}: {address} is not {pinned} but {claims[0]}; the LUN was exchanged on the "
-            "array, or the pinned WWID is wrong"
+            f"{name}: {address} is not {pinned} but {now}; the LUN was exchanged on the "
+            "array, or the pinned WWID is wrong (kvmlun volume repin corrects that)"
         )
     return pinned
 

@@ -71,6 +71,7 @@ class View:
     markers: Mapping[str, bool]  # ID_PATH: whether kvmlun scanned for it
     holds: Holds
     lost_maps: frozenset[str] = frozenset()  # UUIDs of multipath maps of ours that are not there
+    exchanged: frozenset[str] = frozenset()  # disks that are not the LUNs of those who use them
 
 
 @dataclass(frozen=True)

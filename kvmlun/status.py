@@ -18,8 +18,9 @@ class LunStatus:
     """A LUN that is here, is needed here or stands in the catalog. `size` is in bytes.
 
     `state` is one of: in-use (a VM needs it, its session is up), down (a VM
-    needs it, its session is not logged in), missing (a VM needs it, it is not
-    here), idle (here, but nobody needs it), absent (neither here nor needed).
+    needs it, its session is not logged in), exchanged (a running VM has it
+    open, and it is another LUN now), missing (a VM needs it, it is not here),
+    idle (here, but nobody needs it), absent (neither here nor needed).
     """
 
     wwid: str
@@ -48,6 +49,10 @@ class SessionStatus:
     iface: str
     state: str
     owned: bool
+
+
+# Of the paths to a LUN the worst one's state is shown.
+_WORST = ("exchanged", "down", "in-use", "idle")
 
 
 def sessions(view: View, config: Config) -> list[SessionStatus]:
@@ -106,8 +111,14 @@ def _present(view: View, config: Config) -> Iterator[LunStatus]:
                 size=disk.size,
                 sessions=(session.sid,),
                 domains=domains,
-                state=("in-use" if session.up else "down") if domains else "idle",
+                state=_state(view, session, disk, bool(domains)),
             )
+
+
+def _state(view: View, session: Session, disk: Disk, needed: bool) -> str:
+    if disk.name in view.exchanged:
+        return "exchanged"
+    return ("in-use" if session.up else "down") if needed else "idle"
 
 
 def _merged(luns: Iterable[LunStatus]) -> list[LunStatus]:
@@ -120,7 +131,7 @@ def _merged(luns: Iterable[LunStatus]) -> list[LunStatus]:
                 first,
                 portals=first.portals + lun.portals,
                 sessions=first.sessions + lun.sessions,
-                state="down" if "down" in (first.state, lun.state) else first.state,
+                state=min(first.state, lun.state, key=_WORST.index),
             )
     return list(found.values())
 

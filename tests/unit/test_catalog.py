@@ -73,3 +73,25 @@ def test_a_volume_that_a_vm_has_or_that_is_not_alone_in_its_file_stays(folder):
     with pytest.raises(errors.Unknown):
         catalog.remove("vm2", (), folder)
     assert set(config.load(folder).volumes) == {"vm1"}
+
+
+def test_a_pin_changes_in_its_line_alone(folder):
+    path = folder / "kvmlun.yaml"
+    text = f"# ours\nvolumes:\n  vm1: {{wwid: {str(WWID).upper()}, # pinned\n  target: {TARGET}, "
+    path.write_text(text + "portals: [10.77.1.1]}\n")
+    catalog.repin("vm1", OTHER_WWID, folder)
+    assert path.read_text() == text.replace(str(WWID).upper(), str(OTHER_WWID)) + (
+        "portals: [10.77.1.1]}\n"
+    )
+    assert config.load(folder).volumes["vm1"].wwid == OTHER_WWID
+
+
+def test_a_pin_that_another_volume_has_is_refused(folder):
+    catalog.add("vm1", VOLUME, folder)
+    catalog.add("vm2", {**VOLUME, "lun": 2, "wwid": str(OTHER_WWID)}, folder)
+    before = files(folder)
+    with pytest.raises(errors.Refused, match="is volume vm2"):
+        catalog.repin("vm1", OTHER_WWID, folder)
+    with pytest.raises(errors.Unknown):
+        catalog.repin("vm3", OTHER_WWID, folder)
+    assert files(folder) == before

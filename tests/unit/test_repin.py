@@ -1,0 +1,35 @@
+"""What is pinned against what is there, and the metadata after a pin has changed."""
+
+import dataclasses
+
+from kvmlun.lun import LunAddress
+from kvmlun.repin import comparison, repinned
+
+from .worlds import ADDRESS, BY_PATH, LUN, OTHER_WWID, WWID, domain, guest
+
+VOLUME = dataclasses.replace(LUN, volume="vm1", size=None)
+NAMED = guest(None, domain(BY_PATH, luns=[LUN]), active=False)
+
+
+def test_what_a_volume_and_its_domains_have_pinned():
+    spelled = guest(None, domain(WWID.link, luns=[LUN]), active=False)
+    made = comparison(VOLUME, OTHER_WWID, 7, [NAMED, spelled])
+    assert made.pinned == (WWID,) and made.found == OTHER_WWID and made.size == 7
+    assert made.domains == ("vm1",), "a by-id link spells its pin itself"
+    assert made.links == (("vm1", WWID.link),)
+
+
+def test_a_lun_of_no_volume_is_pinned_by_its_domains():
+    made = comparison(dataclasses.replace(LUN, wwid=None), OTHER_WWID, 7, [NAMED])
+    assert made.pinned == (WWID,) and made.domains == ("vm1",)
+
+
+def test_metadata_with_the_new_pin():
+    second = dataclasses.replace(LUN, address=LunAddress(ADDRESS.target, 1))
+    made = comparison(VOLUME, OTHER_WWID, 7, [NAMED])
+    both = guest(None, domain(BY_PATH, luns=[LUN, second]), active=False)
+    new = dataclasses.replace(LUN, wwid=OTHER_WWID, size=None)
+    assert repinned(both, made) == (new, second)
+    right = guest(None, domain(BY_PATH, luns=[new]), active=False)
+    assert repinned(right, made) == ()
+    assert repinned(guest(None, domain(WWID.link, luns=[LUN]), active=False), made) == ()
