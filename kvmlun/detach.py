@@ -77,14 +77,13 @@ class Detacher:
                 await self._delete(session, current, needed, deadline)
 
     async def forget(self, entry: Entry) -> None:
-        """Delete the node record we made, and then the note that it was ours.
+        """Delete the node record if we made it, and then the note that the session was ours.
 
         Raises errors.Refused while there is a session of it, which it tells to be ours.
         """
         if any(session.key == entry.key for session in sysfs.sessions()):
             raise errors.Refused(f"{entry.target} at {entry.portal} has a session")
-        if entry.record:
-            await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
+        await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
         self._ledger.forget(entry)
 
     async def _free(self, disk: Disk, needed: Callable[[], bool], deadline: Deadline) -> Disk:

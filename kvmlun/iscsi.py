@@ -50,15 +50,13 @@ async def login(target: str, portal: Portal, secret: str = "") -> None:
     if result.code in _UNREACHABLE:
         if cause := await loginprobe.unreachable(portal, _PROBE_SECONDS):
             raise errors.NoAnswer(f"{where}: {cause}")
-    cause = ""
     if result.code in _REFUSED + _UNREACHABLE:
         cause = await loginprobe.refusal(target, portal, _PROBE_SECONDS)
-    if secret and (result.code == _AUTHENTICATION or cause == loginprobe.WANTS_CHAP):
-        raise errors.Storage(
-            f"{where}: the target refuses secret {secret}, or does not know its username_in; "
-            f"compare /etc/kvmlun/secrets/{secret} with what the array has for this host"
-        )
-    if result.code in _REFUSED + _UNREACHABLE:
+        if secret and (result.code == _AUTHENTICATION or cause == loginprobe.WANTS_CHAP):
+            raise errors.Storage(
+                f"{where}: the target refuses secret {secret}, or does not know its username_in; "
+                f"compare /etc/kvmlun/secrets/{secret} with what the array has for this host"
+            )
         raise errors.Storage(f"{where}: {cause or _MEANING[result.code]}")
     _check(result, f"login to {where}", (_SESSION_EXISTS,))
 

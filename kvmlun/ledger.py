@@ -21,7 +21,7 @@ FOLDER = Path("/var/lib/kvmlun/owned")
 
 @dataclass(frozen=True)
 class Entry:
-    """A session (from the boot `boot_id`) and maybe a node record that are ours.
+    """A session (from the boot `boot_id`) that is ours, and with it any node record of ours.
 
     `sid` is 0 between the intent and the end of the login: then any session of
     that target and portal is the one, since there was none when it was written.
@@ -31,7 +31,6 @@ class Entry:
     target: str
     host: str
     port: int
-    record: bool
     boot_id: str
     sid: int = 0
     ending: bool = False
@@ -67,10 +66,9 @@ class Ledger:
     def find(self, target: str, portal: Portal) -> Entry | None:
         return self._entries.get((target, portal))
 
-    def intend(self, target: str, portal: Portal, record: bool) -> None:
-        """Note that a session is about to be made, with a record of ours if `record`."""
-        place = portal.host, portal.port
-        self._put(Entry(target, *place, record, self._boot, iface=portal.iface))
+    def intend(self, target: str, portal: Portal) -> None:
+        """Note that a session is about to be made."""
+        self._put(Entry(target, portal.host, portal.port, self._boot, iface=portal.iface))
 
     def made(self, session: Session) -> None:
         """Note which session came of the intent, or stays after all."""

@@ -1,4 +1,4 @@
-"""A look at a target with libiscsi, an initiator in user space. The only importer of ctypes.
+"""A look at a target with libiscsi, an initiator in user space.
 
 Neither a session of the kernel nor a node record comes of it: libiscsi logs in with an ISID of
 its own, so that sessions that the kernel has with the same target are not reinstated (RFC 7143,

@@ -224,7 +224,7 @@ class Logins:
         if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
             await iscsi.probe(target, portal)
         ours = nodedb.may_write(target, portal)
-        self._ledger.intend(target, portal, record=ours)
+        self._ledger.intend(target, portal)
         try:
             if ours:
                 group = await self._group(target, portal)

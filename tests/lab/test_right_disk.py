@@ -123,7 +123,6 @@ def test_exchanged_while_its_session_is_down(s: Stage) -> None:
     (told,) = observe.status(host)["suspended"]
     assert vm.name in told and volume.wwid in told and other.wwid in told
     assert "is suspended until the right LUN is back" in host.run("journalctl -u kvmlund").out
-    stray = len(s.san.read(other).rstrip(b"\0"))
     again(s, volume)
     wait_for("the VM to go on", lambda: vm.state(host) == "running", 60)
     assert not observe.status(host)["suspended"]
@@ -131,7 +130,6 @@ def test_exchanged_while_its_session_is_down(s: Stage) -> None:
     vm.wait_writes(host, 80)
     vm.destroy(host)
     vm.check_data(s.san)
-    assert stray <= 2 * MIB, "the guest went on writing to the other LUN"
 
 
 def test_a_lun_that_grew_or_shrank(s: Stage) -> None:

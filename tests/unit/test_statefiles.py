@@ -26,7 +26,7 @@ def full(tmp_path):
 
 
 def test_an_intent_owns_the_session_before_its_id_is_known(tmp_path):
-    Ledger(tmp_path, "boot").intend(TARGET, PORTAL, record=True)
+    Ledger(tmp_path, "boot").intend(TARGET, PORTAL)
     ledger = Ledger(tmp_path, "boot")
     assert ledger.owns(worlds.session(4))
     ledger.made(worlds.session(4))
@@ -37,21 +37,21 @@ def test_an_intent_owns_the_session_before_its_id_is_known(tmp_path):
 def test_nobody_owns_other_sessions(tmp_path):
     ledger = Ledger(tmp_path, "boot")
     assert not ledger.owns(worlds.session())
-    ledger.intend(TARGET, PORTAL, record=True)
+    ledger.intend(TARGET, PORTAL)
     assert not ledger.owns(worlds.session(portal=Portal("10.77.2.1")))
     assert not ledger.owns(worlds.session(portal=None))
 
 
 def test_after_a_reboot_only_the_node_record_is_ours(tmp_path):
-    Ledger(tmp_path, "before").intend(TARGET, PORTAL, record=True)
+    Ledger(tmp_path, "before").intend(TARGET, PORTAL)
     ledger = Ledger(tmp_path, "after")
     assert not ledger.owns(worlds.session())
-    assert [entry.record for entry in ledger.entries] == [True]
+    assert [entry.boot_id for entry in ledger.entries] == ["before"]
 
 
 def test_what_is_forgotten_stays_forgotten(tmp_path):
     ledger = Ledger(tmp_path, "boot")
-    ledger.intend(TARGET, PORTAL, record=True)
+    ledger.intend(TARGET, PORTAL)
     ledger.forget(ledger.entries[0])
     assert Ledger(tmp_path, "boot").entries == ()
 
@@ -59,12 +59,12 @@ def test_what_is_forgotten_stays_forgotten(tmp_path):
 def test_an_intent_that_cannot_be_written_is_an_error(full):
     ledger = Ledger(full, "boot")
     with pytest.raises(errors.Storage, match="nothing was done"):
-        ledger.intend(TARGET, PORTAL, record=True)
+        ledger.intend(TARGET, PORTAL)
     assert ledger.entries == ()
 
 
 def test_a_torn_file_is_left_and_the_others_count(tmp_path, caplog):
-    Ledger(tmp_path, "boot").intend(TARGET, PORTAL, record=True)
+    Ledger(tmp_path, "boot").intend(TARGET, PORTAL)
     (tmp_path / "torn.json").write_text('{"target": ')
     assert len(Ledger(tmp_path, "boot").entries) == 1
     assert "torn.json" in caplog.text
@@ -85,7 +85,7 @@ def test_a_lease_survives_the_daemon_and_is_settled_then(tmp_path):
 
 def test_what_a_newer_version_wrote_is_read_as_far_as_it_is_known(tmp_path):
     Leases(tmp_path / "leases").take(UUID, "vm1", [NEED], began=5.0)
-    Ledger(tmp_path / "owned", "boot").intend(TARGET, PORTAL, record=True)
+    Ledger(tmp_path / "owned", "boot").intend(TARGET, PORTAL)
     for path in tmp_path.glob("*/*"):
         value = json.loads(path.read_text())
         for each in (value, *value.get("needs", ())):
@@ -117,7 +117,7 @@ def test_a_release_older_than_the_lease_is_ignored(tmp_path):
 
 
 def test_a_session_whose_end_was_asked_for_is_known_as_such_until_it_stays(tmp_path):
-    Ledger(tmp_path, "boot").intend(TARGET, PORTAL, record=True)
+    Ledger(tmp_path, "boot").intend(TARGET, PORTAL)
     ledger, session = Ledger(tmp_path, "boot"), worlds.session(4)
     ledger.made(session)
     assert not ledger.is_ending(session)

@@ -38,8 +38,8 @@ def session(sid=1, *disks, target=TARGET, portal=PORTAL, state=LOGGED_IN):
     return Session(sid, target, portal, state, 2, disks)
 
 
-def entry(sid=1, record=True, boot_id="boot", target=TARGET):
-    return Entry(target, PORTAL.host, PORTAL.port, record, boot_id, sid)
+def entry(sid=1, boot_id="boot", target=TARGET):
+    return Entry(target, PORTAL.host, PORTAL.port, boot_id, sid)
 
 
 def view(*sessions, owned=(), entries=(), markers=None, holds=None):
