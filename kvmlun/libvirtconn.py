@@ -90,6 +90,7 @@ class Libvirt:
         self._connection: Any = None
         self._caller = concurrent.futures.ThreadPoolExecutor(1, "libvirt-calls")
         self._starter = concurrent.futures.ThreadPoolExecutor(1, "libvirt-starts")
+        self._guard = concurrent.futures.ThreadPoolExecutor(1, "libvirt-guard")
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
@@ -136,7 +137,8 @@ class Libvirt:
     async def suspend(self, uuid: str) -> bool:
         """Suspend a domain that runs; tell whether it stands still for that or an I/O error.
 
-        Not so one that somebody paused. Raises errors.Storage.
+        Not so one that somebody paused. In a thread of its own, since a listing waits for the
+        hooks of other domains. Raises errors.Storage.
         """
 
         def call() -> bool:
@@ -147,11 +149,11 @@ class Libvirt:
                 return True
             return (state, reason) == _IO_ERROR
 
-        return await self._call(call)
+        return await self._call(call, self._guard)
 
     async def resume(self, uuid: str) -> None:
         """Let a paused domain go on; raises errors.Storage."""
-        await self._call(lambda: self._open().lookupByUUIDString(uuid).resume())
+        await self._call(lambda: self._open().lookupByUUIDString(uuid).resume(), self._guard)
 
     async def _call(
         self,
