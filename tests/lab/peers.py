@@ -20,6 +20,7 @@ class Peer(Protocol):
     def remove(self, host: machine.Machine) -> None: ...
     def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None: ...
     def forget(self, host: machine.Machine) -> None: ...
+    def configure(self, host: machine.Machine, **settings: object) -> None: ...
 
 
 class Kvmlun:
@@ -93,6 +94,9 @@ class Naive:
 
     def forget(self, host: machine.Machine) -> None:
         host.put(b"", "/etc/naive-hook")
+
+    def configure(self, host: machine.Machine, **settings: object) -> None:
+        """It has no settings."""
 
 
 PEERS: dict[str, type[Kvmlun] | type[Naive]] = {"kvmlun": Kvmlun, "naive": Naive}

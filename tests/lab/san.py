@@ -72,11 +72,12 @@ class San:
         serial: str = "",
         path: str = "",
         attributes: dict[str, int] | None = None,
+        apart: bool = False,
     ) -> Volume:
         """Export a LUN, of a new target or one more of this one.
 
         A path that exists keeps its content. Equal serials make equal WWIDs. The attributes are
-        those of LIO's backstore, as emulate_pr.
+        those of LIO's backstore, as emulate_pr. With `apart` each portal can show another LUN.
         """
         return self._volume(
             "create",
@@ -87,10 +88,16 @@ class San:
             serial=serial,
             path=path,
             attributes=attributes or {},
+            apart=apart,
         )
 
-    def swap(self, volume: Volume, *, size: int = 0, serial: str = "", path: str = "") -> Volume:
-        """Export another disk under the IQN and number of this one, whose file stays."""
+    def swap(
+        self, volume: Volume, *, size: int = 0, serial: str = "", path: str = "", group: int = 1
+    ) -> Volume:
+        """Export another disk under the IQN and number of this one, whose file stays.
+
+        `group` is the number of the portal that shows it where they are apart.
+        """
         return self._volume(
             "swap",
             iqn=volume.iqn,
@@ -100,6 +107,7 @@ class San:
             serial=serial,
             path=path,
             attributes={},
+            group=group,
         )
 
     def restrict(self, volume: Volume, attribute: str, value: int) -> None:

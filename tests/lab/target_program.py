@@ -22,26 +22,28 @@ TPG_ATTRIBUTES = {
 }
 
 
-def create(iqn, lun, size, portals, serial, path, attributes):
+def create(iqn, lun, size, portals, serial, path, attributes, apart):
+    """Export a LUN; `apart` gives each portal a group of its own, which can show another LUN."""
     target = lio.Target(lio.FabricModule("iscsi"), iqn)
-    tpg = lio.TPG(target, 1)
-    for name, value in TPG_ATTRIBUTES.items():
-        tpg.set_attribute(name, value)
     disk = make_disk(f"{iqn}-{lun}", size, serial, path, attributes)
-    try:
-        lio.LUN(tpg, lun, disk)
-    except Exception:
-        disk.delete()
-        raise
-    for portal in portals:
-        address, _, port = portal.rpartition(":")
-        lio.NetworkPortal(tpg, address, int(port))
-    tpg.enable = True
+    for tag, group in enumerate([[portal] for portal in portals] if apart else [portals], 1):
+        tpg = lio.TPG(target, tag)
+        for name, value in TPG_ATTRIBUTES.items():
+            tpg.set_attribute(name, value)
+        try:
+            lio.LUN(tpg, lun, disk)
+        except Exception:
+            disk.delete()
+            raise
+        for portal in group:
+            address, _, port = portal.rpartition(":")
+            lio.NetworkPortal(tpg, address, int(port))
+        tpg.enable = True
     return describe(iqn, lun, portals, disk)
 
 
-def swap(iqn, lun, size, portals, serial, path, attributes):
-    tpg = find_tpg(iqn)
+def swap(iqn, lun, size, portals, serial, path, attributes, group):
+    tpg = find_tpg(iqn, group)
     remove(find_lun(tpg, lun), keep_file=True)
     disk = make_disk(f"{iqn}-{lun}", size, serial, path, attributes)
     lio.LUN(tpg, lun, disk)
@@ -77,15 +79,16 @@ def discovery_chap(username, password):
 
 
 def delete(iqn, lun):
-    tpg = find_tpg(iqn)
     if lun is not None:
-        remove(find_lun(tpg, lun))
+        remove(find_lun(find_tpg(iqn), lun))
         return
-    # A disabled group ends its sessions; a target with sessions cannot be deleted.
-    tpg.enable = False
-    for found in list(tpg.luns):
-        remove(found)
-    tpg.parent_target.delete()
+    target = lio.Target(lio.FabricModule("iscsi"), iqn, mode="lookup")
+    for tpg in list(target.tpgs):
+        # A disabled group ends its sessions; a target with sessions cannot be deleted.
+        tpg.enable = False
+        for found in list(tpg.luns):
+            remove(found)
+    target.delete()
 
 
 def clear(prefix):
@@ -148,9 +151,9 @@ def describe(iqn, lun, portals, disk):
     }
 
 
-def find_tpg(iqn):
+def find_tpg(iqn, tag=1):
     target = lio.Target(lio.FabricModule("iscsi"), iqn, mode="lookup")
-    return lio.TPG(target, 1, mode="lookup")
+    return lio.TPG(target, tag, mode="lookup")
 
 
 def find_lun(tpg, lun):
@@ -161,6 +164,8 @@ def remove(lun, keep_file=False):
     disk = lun.storage_object
     path = Path(disk.udev_path)
     lun.delete()
+    if any(disk.attached_luns):
+        return
     disk.delete()
     if not keep_file and path.parent == FOLDER:
         path.unlink(missing_ok=True)

@@ -36,12 +36,6 @@ def host(shared_resident: Resident) -> machine.Machine:
     return shared_resident.here
 
 
-@pytest.fixture
-def kvmlun(installed: Stage) -> None:
-    if installed.peer.name != "kvmlun":
-        pytest.skip("only kvmlun has a daemon")
-
-
 def look(host: machine.Machine) -> tuple[object, ...]:
     state = observe.observe(host)
     links = {link: disk for link, disk in state.links.items() if "by-diskseq" not in link}

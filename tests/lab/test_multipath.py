@@ -84,6 +84,27 @@ def test_one_path_cut_and_restored(s: Stage, host: Machine, volume: san.Volume) 
     ends_clean(s, vm)
 
 
+@pytest.mark.campaign
+def test_a_path_that_comes_back_with_another_lun(s: Stage, host: Machine) -> None:
+    """It leaves the map, the VM runs on by the other one, and it joins when it is right again."""
+    volume = s.san.create(f"{s.base}:vm1", portals=s.san.portals(), apart=True)
+    vm = s.vm("vm1", [volume])
+    vm.start(host)
+    wait_for("both paths", lambda: active(host) == 2, 30)
+    with host.cut("san_b"):
+        wait_for("one path", lambda: active(host) == 1, 60)
+        s.san.swap(volume, group=2)
+    told = "vm1 loses a path: "
+    wait_for("its loss", lambda: told in host.run("journalctl -u kvmlund").out, 90)
+    assert paths(s) == 1
+    vm.wait_writes(host, 80)
+    s.san.swap(volume, serial=volume.serial, path=volume.path, group=2)
+    wait_for("both paths", lambda: active(host) == 2, 90)
+    vm.wait_writes(host, 80)
+    assert vm.state(host) == "running"
+    ends_clean(s, vm)
+
+
 def test_a_start_with_a_dead_portal_and_its_return(
     s: Stage, host: Machine, volume: san.Volume
 ) -> None:

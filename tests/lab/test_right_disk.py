@@ -79,10 +79,8 @@ def test_exchanged_beside_a_running_vm(s: Stage) -> None:
     running.check_data(s.san)
 
 
-def test_the_disk_that_took_the_place_of_an_idle_one(s: Stage) -> None:
+def test_the_disk_that_took_the_place_of_an_idle_one(s: Stage, kvmlun: None) -> None:
     """Its device is still there, and with it the links of the one before: found anew."""
-    if s.peer.name != "kvmlun":
-        pytest.skip("the naive hook leaves no device behind")
     host, volume = s.kvms[0], s.volume("vm1")
     s.peer.configure(host, grace=60)
     vm = s.vm("vm1", [volume])
@@ -112,14 +110,15 @@ def test_exchanged_while_its_session_is_down(s: Stage) -> None:
     vm = s.vm("vm1", [volume])
     vm.start(host)
 
-    def state() -> str:
-        return next(lun["state"] for lun in observe.status(host)["luns"])
+    def is_down() -> bool:
+        ((_, state),) = s.states()[0].sessions.values()
+        return state != "LOGGED_IN"
 
     with host.cut("san_a"):
-        wait_for("the session to be down", lambda: state() == "down", 60)
+        wait_for("the session to be down", is_down, 60)
         other = s.san.swap(volume)
     wait_for("the VM to be suspended", lambda: vm.state(host) == "paused", 60)
-    assert state() == "exchanged"
+    assert [lun["state"] for lun in observe.status(host)["luns"]] == ["exchanged"]
     (told,) = observe.status(host)["suspended"]
     assert vm.name in told and volume.wwid in told and other.wwid in told
     assert "is suspended until the right LUN is back" in host.run("journalctl -u kvmlund").out
@@ -132,7 +131,7 @@ def test_exchanged_while_its_session_is_down(s: Stage) -> None:
     vm.check_data(s.san)
 
 
-def test_a_lun_that_grew_or_shrank(s: Stage) -> None:
+def test_a_lun_that_grew_or_shrank(s: Stage, kvmlun: None) -> None:
     """While it was logged in and nobody used it."""
     host, volume = s.kvms[0], s.volume("vm1")
     s.peer.configure(host, grace=600)
@@ -165,7 +164,7 @@ def test_write_protected_and_read_only(s: Stage) -> None:
     brings(s.vm("vm2", [volume], extra="<readonly/>"), host)
 
 
-def test_a_link_planted_on_another_disk(s: Stage) -> None:
+def test_a_link_planted_on_another_disk(s: Stage, kvmlun: None) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm = s.vm("vm1", [volume])
     local = host.run("findmnt -n -o SOURCE /").out.strip()
@@ -231,7 +230,7 @@ def define(host: Machine, vm: Vm, disk: dict[str, str], portal: str) -> None:
     host.run(["virsh", "define", "/dev/stdin"], input=vm.xml(metadata))
 
 
-def test_the_first_use_pins_and_repin_alone_takes_another(s: Stage) -> None:
+def test_the_first_use_pins_and_repin_alone_takes_another(s: Stage, kvmlun: None) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm = s.vm("vm1", [volume], by_path=True, known_on=[])
     vm.start(host, writing=False)
@@ -250,7 +249,7 @@ def test_the_first_use_pins_and_repin_alone_takes_another(s: Stage) -> None:
         host.run([*repin, "--yes"])
 
 
-def test_a_volume_pinned_anew(s: Stage) -> None:
+def test_a_volume_pinned_anew(s: Stage, kvmlun: None) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     vm, named = s.vm("vm1", [volume], by_path=True), s.vm("vm2", [volume], known_on=[])
     other = s.san.swap(volume)
