@@ -38,6 +38,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     verbs.add_parser("test", help="all rows, on one lab")
     long = verbs.add_parser("campaign", help="all rows, longer, for kvmlun and for the naive hook")
     long.add_argument("--since", default="", metavar="COMMIT", help="count what passed since then")
+    long.add_argument("--only", default="", metavar="EXPR", help="run these rows (pytest -k)")
     verbs.add_parser("status", help="say what is up")
     ssh = verbs.add_parser("ssh", help="a shell or a command on a host")
     ssh.add_argument("host")
@@ -65,7 +66,7 @@ def act(args: argparse.Namespace) -> int:
         case "test":
             return rows.main(args.lab)
         case "campaign":
-            return campaign.main(args.lab, args.since)
+            return campaign.main(args.lab, args.since, args.only)
         case "up":
             lab.Lab(args.lab, args.hosts).up()
         case "down":

@@ -1,10 +1,12 @@
 """The same rows as CI, more of them, for kvmlun and for the naive hook; its report in docs/.
 
 A campaign that was interrupted goes on where it was: each finished row is kept
-by commit, and a row that has a result is not run again.
+by commit, and a row that has a result is not run again. Results are in the cache of a
+machine; on another one the committed report tells them.
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +20,12 @@ Result = dict[str, Any]
 ROUND_TRIPS = {"kvmlun": 20, "naive": 5}
 
 
-def main(name: str, since: str = "") -> int:
+def main(name: str, since: str = "", only: str = "") -> int:
     """Run what is missing, print and write the report; return 1 where kvmlun failed a row.
 
     An interrupted campaign reports as far as it came.
     What passed at a commit from `since` on counts as well, and is shown with that commit.
+    `only` is pytest's expression (-k) for the rows to run now.
     """
     commit = _git("describe", "--always", "--dirty")
     folder = paths.cache() / "campaign" / commit
@@ -31,12 +34,14 @@ def main(name: str, since: str = "") -> int:
         commits = _git("rev-list", "--abbrev-commit", f"{since}^..HEAD").split()
         others = [other for other in commits if other != commit]
         names = rows.names()
+        told = reported(REPORT.read_text())
         for peer in peers.PEERS:
-            _take_over(peer, others, folder, names)
+            _take_over(peer, others, folder, names, told[peer])
     try:
         with lab.Lab(name):
             for peer in peers.PEERS:
                 options = ["--long", "--peer", peer, "--results", str(folder / f"{peer}.jsonl")]
+                options += ["-k", only] if only else []
                 rows.run(name, options, {"KVMLUN_ROUND_TRIPS": str(ROUND_TRIPS[peer])})
     finally:
         found = {peer: _results(folder / f"{peer}.jsonl") for peer in peers.PEERS}
@@ -46,12 +51,22 @@ def main(name: str, since: str = "") -> int:
     return int(any(result["outcome"] == "failed" for result in found["kvmlun"]))
 
 
-def _take_over(peer: str, commits: Sequence[str], folder: Path, names: frozenset[str]) -> None:
-    """Copy the newest result of each row that has none here; what kvmlun failed is run again."""
+def _take_over(
+    peer: str,
+    commits: Sequence[str],
+    folder: Path,
+    names: frozenset[str],
+    told: Sequence[Result] = (),
+) -> None:
+    """Copy the newest result of each row that has none here; what kvmlun failed is run again.
+
+    `told` is what an earlier report says.
+    """
     results = [r for r in _results(folder / f"{peer}.jsonl") if r["row"] in names]
     known = {result["row"] for result in results}
     for commit in commits:
         older = _results(folder.parent / commit / f"{peer}.jsonl")
+        older += [result for result in told if result["commit"] == commit]
         failed = {r["row"] for r in older if r["outcome"] == "failed" and peer == "kvmlun"}
         good = [r for r in older if r["row"] not in failed]
         results += [{"commit": commit, **r} for r in good if r["row"] in names - known]
@@ -85,6 +100,22 @@ def report(results: dict[str, list[Result]], commit: str) -> str:
         cells = [_cell([r for r in results[peer] if r["row"] == row]) for peer in peers.PEERS]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def reported(text: str) -> dict[str, list[Result]]:
+    """Return the results that a report tells."""
+    found: dict[str, list[Result]] = {peer: [] for peer in peers.PEERS}
+    (own,) = re.findall(r"^Commit (\S+), ", text, re.MULTILINE)
+    for row, *cells in re.findall(r"^\| (.+: .+) \| (.+) \| (.+) \|$", text, re.MULTILINE):
+        for results, cell in zip(found.values(), cells, strict=True):
+            ran = re.fullmatch(r"(passes|FAILS) \((\d+)(?:, (.+))?\)", cell)
+            if cell == "-":
+                results.append({"row": row, "outcome": "skipped", "commit": own})
+            if ran:
+                outcome = {"passes": "passed", "FAILS": "failed"}[ran[1]]
+                commit = (ran[3] or own).split(", ")[0]
+                results += int(ran[2]) * [{"row": row, "outcome": outcome, "commit": commit}]
+    return found
 
 
 def _cell(results: Sequence[Result]) -> str:

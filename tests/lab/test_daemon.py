@@ -15,12 +15,6 @@ def vm(s: Stage):
     return made
 
 
-@pytest.fixture
-def kvmlun(s: Stage) -> None:
-    if s.peer.name != "kvmlun":
-        pytest.skip("there is no daemon to stop")
-
-
 def test_kvmlund_stopped_for_a_while(s: Stage, kvmlun, vm) -> None:
     """A running VM writes on and may end; another can't start and says why; then all is well."""
     host, other = s.kvms[0], s.vm("vm2", [s.volume("vm2")])

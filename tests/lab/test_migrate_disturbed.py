@@ -6,16 +6,13 @@ import pytest
 
 from tests.lab import CommandFailed, package, wait_for
 from tests.lab.shared_vm import Traveller
-from tests.lab.stage import Stage
 from tests.lab.vm import LIVE
 
 ALL_UNITS = "kvmlund.socket kvmlund.service"
 
 
 @pytest.fixture
-def traveller(shared_traveller: Traveller, installed: Stage, failed) -> Iterator[Traveller]:
-    if installed.peer.name != "kvmlun":
-        pytest.skip("only kvmlun has a daemon")
+def traveller(shared_traveller: Traveller, kvmlun: None, failed) -> Iterator[Traveller]:
     shared_traveller.open()
     yield shared_traveller
     if failed():

@@ -48,3 +48,13 @@ def test_a_row_shows_who_passes_how_often_and_since_when():
         "| x: a | passes (1) | FAILS (1, older) |\n| x: b | FAILS (1) | - |\n| x: c | ? | p" in text
     )
     assert "Commit now" in text
+    told = campaign.reported(text)
+    assert [(r["row"], r["outcome"], r["commit"]) for r in told["kvmlun"]] == [
+        ("x: a", "passed", "now"),
+        ("x: b", "failed", "now"),
+    ]
+    assert [(r["row"], r["outcome"], r["commit"]) for r in told["naive"]] == [
+        ("x: a", "failed", "older"),
+        ("x: b", "skipped", "now"),
+        ("x: c", "passed", "now"),
+    ]
