@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -105,7 +106,7 @@ def _finish(parser: argparse.ArgumentParser, run: Any) -> None:
 
 def _secret(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--secret", metavar="NAME", help="the CHAP credentials in /etc/kvmlun/secrets"
+        "--secret", type=_name, metavar="NAME", help="the CHAP credentials in /etc/kvmlun/secrets"
     )
 
 
@@ -114,6 +115,12 @@ def _owned(parser: argparse.ArgumentParser, run: Any) -> None:
         "--owner", default="operator", help="on whose behalf; each owner's connection counts"
     )
     parser.set_defaults(run=run)
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(config.NAME, text):
+        raise ValueError
+    return text
 
 
 def _seconds(text: str) -> int:
@@ -216,7 +223,7 @@ async def _volume_import_pools(client: Client, arguments: argparse.Namespace) ->
                 except errors.Error as error:
                     problem = f"{made.name}: {error}"
             told.append(problem or f"{made.name}: {made.volume['wwid']}, added")
-    return "".join(f"{line}\n" for line in told) or "no iSCSI pools\n"
+    return "".join(f"{errors.one_line(line)}\n" for line in told) or "no iSCSI pools\n"
 
 
 async def _volume_remove(client: Client, arguments: argparse.Namespace) -> str:
@@ -329,8 +336,9 @@ def _json(value: object) -> str:
 
 
 def _table(rows: list[dict[str, str]]) -> str:
-    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-    lines = [{key: key for key in widths}, *rows]
+    lines = [{key: key for key in rows[0]}]
+    lines += [{key: errors.printable(text) for key, text in row.items()} for row in rows]
+    widths = {key: max(len(line[key]) for line in lines) for key in rows[0]}
     return "".join(
         "  ".join(line[key].ljust(width) for key, width in widths.items()).rstrip() + "\n"
         for line in lines

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__, errors, sdnotify
 from .dbusservice import Service
@@ -24,12 +24,25 @@ log = logging.getLogger("kvmlun")
 _END_SECONDS = 15
 
 
+class Printable(logging.Formatter):
+    """Makes one printable line of each message, whatever names from outside are in it.
+
+    A traceback keeps its lines.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return errors.one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join(map(errors.printable, super().formatException(ei).splitlines()))
+
+
 def main() -> NoReturn:
     """Run until SIGTERM. Sessions are left as they are: VMs outlive the daemon."""
     debug = os.environ.get("KVMLUN_DEBUG")
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO, format="%(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(Printable("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     code = 0
     if sys.version_info < (3, 12):

@@ -108,8 +108,8 @@ class Detacher:
             if disk.state != "transport-offline":
                 raise errors.Refused(f"{disk.node} is blocked while its session is {session.state}")
             return
-        facts = await self._workers.probe(disk.name, disk.number, deadline.left)
-        if facts["claimed"]:
+        # Not what it is: a disk that does not answer that must go as well.
+        if await self._workers.claimed(disk.name, disk.number, deadline.left):
             raise errors.Refused(f"{disk.node} is in use by this host")
 
     async def _delete(

@@ -5,6 +5,7 @@ Standard library only, because the hook uses it before any daemon is asked.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -18,6 +19,7 @@ PREFIX = "kvmlun"
 VERSION = 1
 OVERLAY = "qcow2"  # what an external snapshot makes
 VolumeLink = Callable[[str, str], str | None]
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_BYTES = 16 << 20  # far above any real definition; bounds what a broken caller can cost
 
 
@@ -81,7 +83,10 @@ def parse(
         raise errors.Invalid(f"the domain XML is malformed: {error}") from error
     if root.tag != "domain":
         raise errors.Invalid(f"<domain> expected, not <{root.tag[:40]}>")
+    # State files are named by it.
     uuid = root.findtext("uuid", "").strip().lower()
+    if not _UUID.fullmatch(uuid):
+        raise errors.Invalid(f"{uuid[:80]!r} is no domain UUID")
     element = root.find(f"metadata/{{{NAMESPACE}}}domain")
     ours = with_metadata and element is not None and element.get("uuid", "").lower() == uuid
     return Domain(

@@ -6,6 +6,9 @@ terminal: what is wrong, with what, and the remedy where there is one.
 
 import enum
 
+# A name from outside may have any length, and virsh and the journal show all of it.
+_LONGEST = 2000
+
 
 class Exit(enum.IntEnum):
     """Exit codes of ``kvmlun``. They are part of the interface: never renumber."""
@@ -85,5 +88,11 @@ class Unreachable(Error):
 
 
 def one_line(text: str) -> str:
-    """Return `text` with control characters and line breaks made visible spaces."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Return `text` with control characters and line breaks made visible spaces, if long cut."""
+    line = " ".join(printable(text[: 2 * _LONGEST]).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def printable(text: str) -> str:
+    """Return `text` with a space for each character that a terminal may take for a command."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -173,7 +173,7 @@ def _metadata(xml: bytes) -> bytes:
 def _bypassed(xml: bytes, name: str) -> bool:
     """Break-glass: an operator said that this VM is to start unchecked."""
     uuid = xml.partition(b"<uuid>")[2].partition(b"</uuid>")[0].decode(errors="replace").strip()
-    if not uuid or "/" in uuid or not os.path.exists(f"{BYPASS}/{uuid}"):
+    if not uuid.replace("-", "").isalnum() or not os.path.exists(f"{BYPASS}/{uuid}"):
         return False
     import syslog
 

@@ -24,7 +24,7 @@ _MEANING = {
     11: "the target does not answer",
     12: "the kernel module iscsi_tcp is not loaded",
     18: "iscsid does not answer; start iscsid.socket",
-    19: "the target refused the login for good",
+    19: "the target refused the login for good, or its answer makes no sense",
     20: "iscsid is not running; start iscsid.socket",
     21: "no such node record",
     24: "the target refused the secret or the initiator name",

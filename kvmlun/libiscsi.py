@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -35,6 +35,7 @@ from . import errors, vpd
 from .domxml import Sectors
 from .lun import Lun, Portal, parse_target
 from .secrets import Chap
+from .wait import Deadline
 
 log = logging.getLogger("kvmlun.libiscsi")
 
@@ -46,6 +47,7 @@ _DEVICE_IDENTIFICATION = 0x83
 _CAPACITY = 32  # READ CAPACITY(16), SBC-4, 5.21
 _DISK = 0  # peripheral device type, direct access block device
 _ATTEMPTS = 3  # the first may only tell of a unit attention (SAM-5, 5.14)
+_TARGET_SECONDS = 60  # for all LUNs of a target, each of which may take its time to answer
 _LUN_BITS = 0x3FFF  # without the addressing method (SAM-5, 4.7)
 
 
@@ -59,6 +61,11 @@ class FoundLun:
     sectors: Sectors
 
 
+# The library's own words tell which of its functions failed, not what that means.
+_FAILED = {
+    "iscsi_login_sync": "the login failed: ",
+    "iscsi_discovery_sync": "no list of targets that can be read: ",
+}
 # lib/login.c; RFC 7143, 11.13.5: status class 2, detail 1
 _NOT_LET_IN = "Authentication failure(513)"
 
@@ -160,15 +167,17 @@ class Initiator:
         with self._session(portal, None) as session:
             first = session.call("iscsi_discovery_sync")
             found: dict[str, tuple[Portal, ...]] = {}
+            problems: list[errors.Error] = []
             for target in _chain(first):
-                addresses = [each.portal.decode() for each in _chain(target.portals)]
+                texts = [each.portal.decode(errors="replace") for each in _chain(target.portals)]
                 name = target.target_name.decode(errors="replace")
                 try:
-                    portals = [Portal.parse(text.partition(",")[0]) for text in addresses]
+                    portals = [Portal.parse(text.partition(",")[0]) for text in texts]
                     found[parse_target(name)] = tuple(portals) or (portal,)
                 except errors.Invalid as problem:
-                    log.warning("target %r is left out: %s", name[:80], problem)
+                    problems.append(errors.Invalid(f"{name[:80]!r}: {problem}"))
             session.run("iscsi_free_discovery_data", first)
+            _left_out("targets", problems)
             return found
 
     def sectors(self, lun: Lun) -> Sectors:
@@ -199,30 +208,38 @@ class Initiator:
             ) as data:
                 count = c_uint32.from_address(data).value
                 numbers = list((c_uint16 * count).from_address(data + ctypes.sizeof(c_uint32)))
-            return [lun for number in numbers if (lun := self._disk(session, number))]
+            found: list[FoundLun] = []
+            problems: list[errors.Error] = []
+            deadline = Deadline(_TARGET_SECONDS)
+            for number in dict.fromkeys(numbers):
+                if not deadline.left:
+                    raise errors.Storage(
+                        f"{target} at {portal}: {len(numbers)} LUNs took longer than "
+                        f"{_TARGET_SECONDS} s"
+                    )
+                try:
+                    found += self._lun(session, number)
+                except errors.Storage as problem:
+                    problems.append(errors.Storage(f"LUN {number & _LUN_BITS}: {problem}"))
+            _left_out("LUNs", problems)
+            return found
 
-    def _disk(self, session: _Session, number: int) -> FoundLun | None:
-        try:
-            return self._lun(session, number)
-        except errors.Storage as problem:
-            log.warning("LUN %d is left out: %s", number & _LUN_BITS, problem)
-            return None
-
-    def _lun(self, session: _Session, number: int) -> FoundLun | None:
+    def _lun(self, session: _Session, number: int) -> list[FoundLun]:
+        """Return the disk of that number, nothing where it is something else."""
         with session.task(
             "iscsi_inquiry_sync", number, 1, _DEVICE_IDENTIFICATION, _PAGE_ALLOCATION,
             limit=_PAGE_ALLOCATION,
         ) as data:  # fmt: skip
             identification = _Identification.from_address(data)
             if identification.device_type != _DISK:
-                return None
+                return []
             identity = next(iter(vpd.identities(_page(identification))), "")
         with session.task("iscsi_readcapacity16_sync", number, limit=_CAPACITY) as data:
             capacity = _Capacity.from_address(data)
             logical = capacity.block_length
             sectors = Sectors(logical, logical << capacity.lbppbe, bool(capacity.lbpme))
             size = (capacity.last_block + 1) * logical
-        return FoundLun(number & _LUN_BITS, str(identity), size, sectors)
+        return [FoundLun(number & _LUN_BITS, str(identity), size, sectors)]
 
     @contextlib.contextmanager
     def _session(self, portal: Portal, target: str | None) -> Iterator[_Session]:
@@ -280,7 +297,7 @@ class _Session:
 
     def do(self, function: str, *args: object) -> None:
         if self.run(function, *args) != 0:
-            raise self._error()
+            raise self._error(function)
 
     def log_in(self, with_secret: bool) -> None:
         try:
@@ -295,7 +312,7 @@ class _Session:
         """Return the pointer that a function gives."""
         result = self.run(function, *args)
         if not result:
-            raise self._error()
+            raise self._error(function)
         return result
 
     @contextlib.contextmanager
@@ -322,14 +339,20 @@ class _Session:
             if c_int.from_address(task).value == 0:  # status, the first of struct scsi_task
                 return int(task)
             self._library.scsi_free_scsi_task(task)
-        raise self._error()
+        raise self._error(function)
 
     def close(self) -> None:
         self.run("iscsi_destroy_context")
 
-    def _error(self) -> errors.Storage:
+    def _error(self, function: str) -> errors.Storage:
         told = (self.run("iscsi_get_error") or b"").decode(errors="replace")
-        return errors.Storage(f"{self._what}: {told}")
+        return errors.Storage(f"{self._what}: {_FAILED.get(function, '')}{told}")
+
+
+def _left_out(what: str, problems: Sequence[errors.Error]) -> None:
+    """Say it in one line, however many a target that lies names."""
+    if problems:
+        log.warning("%s left out: %d, the first is %s", what, len(problems), problems[0])
 
 
 def _chain(pointer: Any) -> Iterator[Any]:

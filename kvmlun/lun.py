@@ -19,7 +19,7 @@ ISCSI_PORT = 3260  # RFC 7143, section 4.1
 _TARGET = re.compile(
     r"iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9][a-z0-9.-]*(:[a-z0-9.:_-]+)?"
     r"|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16}([0-9a-f]{16})?",
-    re.IGNORECASE,
+    re.ASCII | re.IGNORECASE,
 )
 _TARGET_MAX = 223
 # SPC-5, 7.8.6: NAA 2, 3 and 5 have 16 hexadecimal digits, NAA 6 has 32; an EUI-64 has 16, 24 or 32.
@@ -30,7 +30,7 @@ _T10 = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,252}[\x21-\x7e])?")
 _BY_PATH = re.compile(
     r"ip-(?P<host>[0-9a-f.:]+):(?P<port>[0-9]{1,5})-iscsi-(?P<target>.+)"
     r"-lun-(?P<lun>[0-9]{1,3}|0x[0-9a-f]{16})",
-    re.IGNORECASE,
+    re.ASCII | re.IGNORECASE,
 )
 
 
@@ -131,7 +131,7 @@ class Portal:
             raise errors.Invalid(
                 f"portal {text!r} must be an IP address, with :port if it is not 3260"
             )
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
             raise errors.Invalid(f"portal {text!r} has no valid port")
         return cls(str(address), int(port))
 

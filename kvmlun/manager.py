@@ -252,10 +252,7 @@ class Manager:
         for name, other in inventory.other_needs(domain.uuid, self._leases.all, self.listing):
             for need in needs:
                 if need.same(other) and not (need.shareable and other.shareable):
-                    raise errors.Refused(
-                        f"LUN {need.text} is in use by domain {name} on this host; "
-                        "stop that domain, or mark both disks <shareable/>"
-                    )
+                    raise errors.Refused(_conflict(need, name, other))
 
     # the loop
 
@@ -501,6 +498,19 @@ class Manager:
 
 def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:
     return Request(lun, link, disk.read_only, disk.shareable, domain.uuid)
+
+
+def _conflict(need: Need, name: str, other: Need) -> str:
+    if need.target and other.target and need.target != other.target:
+        return (
+            f"{need.address} and {other.address}, which domain {name} uses on this host, both "
+            f"are LUN {need.text}; stop that domain, or if they are not the same disk give one of "
+            "them an identity of its own on the array"
+        )
+    return (
+        f"LUN {need.text} is in use by domain {name} on this host; "
+        "stop that domain, or mark both disks <shareable/>"
+    )
 
 
 def _unsafe(found: Iterable[Source]) -> list[str]:

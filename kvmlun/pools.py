@@ -8,6 +8,7 @@ storage_util.c, virStorageBackendSCSINewLun).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from .lun import Portal, id_path
 # Running ones first: a transient pool stands there only.
 FOLDERS = (Path("/run/libvirt/storage"), Path("/etc/libvirt/storage"))
 _PORT = "3260"
+_NUMBER = re.compile("[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Pool:
         them, and its pool may name a host that only they give an address.
         """
         kind, _, number = volume.rpartition(":")
-        if not (kind.startswith("unit:") and number.isascii() and number.isdigit()):
+        if not (kind.startswith("unit:") and _NUMBER.fullmatch(number)):
             return None
         portal = self.portal
         if portals and not (portal and any(p.serves(portal) for p in portals)):

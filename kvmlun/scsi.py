@@ -23,6 +23,7 @@ _BLKPG_DEL_PARTITION = 2
 _SG_IO, _SG_DXFER_FROM_DEV = 0x2285, -3
 _SECONDS = 10
 _VPD_LENGTH = 0xFFC
+_CHECK_CONDITION, _ILLEGAL_REQUEST = 2, 5  # SAM-5, 5.3; SPC-5, 4.5.6
 
 
 class _SgIoHdr(ctypes.Structure):
@@ -97,8 +98,7 @@ def change(name: str) -> None:
 def probe(name: str, number: str) -> dict[str, object]:
     """Ask the device itself who it is, how large, and whether it can be written.
 
-    Returns ``wwids`` (strongest first), ``size`` in bytes, ``read_only``, and
-    ``claimed``: the host itself uses the disk (mount, swap, md, dm); QEMU does not show there.
+    Returns ``wwids`` (strongest first), ``size`` in bytes, ``read_only``, and ``claimed``.
     `number` (major:minor) guards against a name that was given away meanwhile.
     """
     descriptor = _open(name, number)
@@ -110,6 +110,12 @@ def probe(name: str, number: str) -> dict[str, object]:
         os.close(descriptor)
     answer = {"wwids": wwids, "size": size, "read_only": bool(read_only)}
     return {**answer, "claimed": _claimed(name)}
+
+
+def claimed(name: str, number: str) -> bool:
+    """Tell whether the host itself uses a disk (mount, swap, md, dm); QEMU does not show there."""
+    os.close(_open(name, number))
+    return _claimed(name)
 
 
 def _claimed(name: str) -> bool:
@@ -241,6 +247,7 @@ def _open(name: str, number: str) -> int:
 
 
 def _inquiry(descriptor: int, page: int) -> bytes:
+    """Return a VPD page, b"" where the device has none of that number."""
     # SPC-5, 6.7: INQUIRY with EVPD; the allocation length is below 4 KiB, as some arrays want it.
     command = ctypes.create_string_buffer(struct.pack(">BBBHB", 0x12, 1, page, _VPD_LENGTH, 0), 6)
     data = ctypes.create_string_buffer(_VPD_LENGTH)
@@ -257,6 +264,13 @@ def _inquiry(descriptor: int, page: int) -> bytes:
         timeout=_SECONDS * 1000,
     )
     fcntl.ioctl(descriptor, _SG_IO, header)
+    if header.status == _CHECK_CONDITION and sense_key(sense.raw) == _ILLEGAL_REQUEST:
+        return b""
     if header.status or header.host_status or header.driver_status & 0xF:
         raise OSError(errno.EIO, f"INQUIRY failed with SCSI status 0x{header.status:02x}")
     return data.raw[: _VPD_LENGTH - max(header.resid, 0)]
+
+
+def sense_key(sense: bytes) -> int:
+    """SPC-5, 4.4: the descriptor format has it in byte 1, the fixed one in byte 2."""
+    return sense[1 if sense[0] & 0x7F in (0x72, 0x73) else 2] & 0xF

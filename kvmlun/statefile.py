@@ -27,7 +27,8 @@ def replace(path: Path, text: str, sync: bool = True) -> None:
 
     Without `sync` a power cut may bring the old file back, never a torn one.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    # Not with the file's own name before it, which may be as long as a name can be.
+    temporary = path.with_name(".new")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(temporary, "w", opener=_private) as file:

@@ -16,10 +16,10 @@ def identities(page: bytes) -> tuple[Wwid, ...]:
 
     The order is that of udev's scsi_id: NAA 6 before other NAA names, then
     EUI-64, then T10 (systemd scsi_serial.c, id_search_list). Malformed
-    designators are left out. Raises errors.Invalid if it is no such page.
+    designators are left out, and what is no such page has none.
     """
     if len(page) < 4 or page[1] != 0x83:
-        raise errors.Invalid("the device answered with something that is not VPD page 0x83")
+        return ()
     found: list[tuple[int, int, Wwid]] = []
     rest = page[4 : 4 + int.from_bytes(page[2:4], "big")]
     while len(rest) >= 4:

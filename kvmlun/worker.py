@@ -20,8 +20,8 @@ from .wait import Deadline, turn, within
 log = logging.getLogger("kvmlun.worker")
 
 _CALLS = (
-    scsi.scan, scsi.rescan, scsi.delete, scsi.change, scsi.probe, scsi.flush,
-    scsi.drop_partitions, scsi.openers,
+    scsi.scan, scsi.rescan, scsi.delete, scsi.change, scsi.probe, scsi.claimed,
+    scsi.flush, scsi.drop_partitions, scsi.openers,
 )  # fmt: skip
 _KINDS = {kind.__name__: kind for kind in (errors.Refused, errors.Invalid, errors.Storage)}
 
@@ -70,10 +70,17 @@ class Workers:
 
     async def probe(self, name: str, number: str, timeout: float) -> dict[str, Any]:
         """Call scsi.probe, one at a time for each disk: its exclusive open would see another's."""
+        return dict(await self._alone("probe", name, number, timeout))
+
+    async def claimed(self, name: str, number: str, timeout: float) -> bool:
+        """Call scsi.claimed in the same way."""
+        return bool(await self._alone("claimed", name, number, timeout))
+
+    async def _alone(self, call: str, name: str, number: str, timeout: float) -> Any:
         deadline = Deadline(timeout)
         lock = self._probing.setdefault(name, asyncio.Lock())
         async with turn(lock, "SCSI probe had to wait for another, which", deadline):
-            return dict(await self.call("probe", name, number, timeout=deadline.left))
+            return await self.call(call, name, number, timeout=deadline.left)
 
     async def _take(self) -> asyncio.subprocess.Process:
         while self._idle:

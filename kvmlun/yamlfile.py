@@ -102,5 +102,11 @@ def _members(
 
 
 def dump(value: object) -> str:
-    """Return YAML for people: in the order given, short lists on one line."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    """Return YAML for people: in the order given, short lists on one line.
+
+    Raises errors.Invalid where it has a value of a kind that YAML has not.
+    """
+    try:
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    except yaml.YAMLError as error:
+        raise errors.Invalid(" ".join(map(str, error.args))) from error

@@ -41,6 +41,8 @@ def test_what_is_added_is_read_again(folder):
         ("vm1", {"wwid": str(OTHER_WWID)}, errors.Refused, "vm1 is in "),
         ("other", {"wwid": str(OTHER_WWID)}, errors.Refused, "exists already"),
         ("vm2", {}, errors.Config, "wwid: is that of volume vm1 already"),
+        ("-rf $(id)\n", {}, errors.Invalid, r"'-rf $(id)\n' is no volume name"),
+        ("vm2", {"portals": [object()]}, errors.Invalid, "cannot represent an object"),
         ("vm2", {"wwid": "naa.1"}, errors.Config, "vm2.yaml:3: volumes.vm2.wwid: 'naa.1'"),
         ("vm2", {"wwid": str(OTHER_WWID), "size": 1}, errors.Config, "size: unknown key"),
         ("vm2", {"wwid": str(OTHER_WWID), "portals": []}, errors.Config, "at least one portal"),

@@ -86,6 +86,15 @@ def test_settings(tmp_path):
             ":2: volumes.vm1.secret: ",
         ),
         (
+            "volumes:\n" + VOLUME.replace("vm1: {", r'vm1: {secret: "x\n", '),
+            ":2: volumes.vm1.secret: ",
+        ),
+        (
+            "volumes:\n" + VOLUME.replace("vm1: {", r'vm1: {ifaces: ["x\n"], '),
+            ":2: volumes.vm1.ifaces[0]: ",
+        ),
+        ("volumes:\n" + VOLUME.replace("vm1:", r'"vm1\n":'), ":2: volumes.vm1 : a volume's name"),
+        (
             "volumes:\n" + VOLUME + SECOND.replace("{", "{lun: 1, secret: x, "),
             ":3: volumes.vm2: has",
         ),

@@ -125,6 +125,12 @@ def test_entities_do_not_blow_up():
         domxml.parse(bomb.encode())
 
 
+@pytest.mark.parametrize("uuid", ["", "..", "../../etc/x", "-rf", f"{UUID}\n\n{UUID}", f"{UUID}/"])
+def test_a_domain_has_a_uuid_that_a_file_can_be_named_by(uuid):
+    with pytest.raises(errors.Invalid, match="is no domain UUID"):
+        domxml.parse(domain(uuid=uuid))
+
+
 def test_disk_xml_is_found_again_in_a_domain():
     xml = domxml.disk_xml(LINK, "vdb")
     (found,) = domxml.parse(domain(xml)).disks

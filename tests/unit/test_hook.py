@@ -152,6 +152,13 @@ def test_break_glass(place, monkeypatch):
     assert "WITHOUT" in logged[0]
 
 
+def test_what_is_no_uuid_bypasses_nothing(place):
+    (place / "bypass").mkdir()
+    (place / "bypass" / "x").touch()
+    for uuid in ("", ".", "..", "../bypass/x"):
+        assert hook.main([NAME, "prepare", "begin", "-"], xml(WWID.link, uuid)) == 1
+
+
 def metadata(wwid):
     return f"""<domain><metadata><kvmlun:domain xmlns:kvmlun="https://kvmlun.github.io/ns/domain/1">
       <kvmlun:disk wwid="{wwid}"/></kvmlun:domain></metadata><devices><disk>""".encode()

@@ -70,6 +70,7 @@ def serve(answer, ask=loginprobe.refusal):
         (b"AuthMethod=CHAP\0", None),
         (b"TargetPortalGroupTag=-1\0", None),
         (b"TargetPortalGroupTag=70000\0", None),
+        (b"TargetPortalGroupTag=" + b"9" * 5000, None),
     ],
 )
 def test_the_portals_group_is_told(text, group):

@@ -67,7 +67,18 @@ def test_portals(text, portal):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "san.example.com", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:x", "fe80::1%eth0", "-p"],
+    [
+        "",
+        "san.example.com",
+        "10.0.0.1:0",
+        "10.0.0.1:65536",
+        "10.0.0.1:x",
+        "fe80::1%eth0",
+        "-p",
+        "10.0.0.1\n",
+        "10.0.0.1:3260\n",
+        "[fd00::1]:" + "9" * 5000,
+    ],
 )
 def test_malformed_portals_are_refused(text):
     with pytest.raises(errors.Invalid):
@@ -111,11 +122,26 @@ def test_malformed_iscsi_links_are_refused(tail):
 
 @pytest.mark.parametrize(
     "name",
-    ["iqn.2026-11.x:" + "a" * 223, "iqn.x", "-iqn", "iqn.2026-11.x:a/b", "iqn.2026-11.x:a\n", ""],
+    ["iqn.2026-11.x:".ljust(223, "a"), "iqn.2026-11.COM.Example:VM_1", "eui.0123456789ABCDEF"],
 )
+def test_target_names_are_kept_as_they_are(name):
+    assert parse_target(name) == name
+
+
+@pytest.mark.parametrize("name", ["iqn.2026-11.x:".ljust(224, "a"), "iqn.x", "-T", "..", ""])
 def test_malformed_target_names_are_refused(name):
     with pytest.raises(errors.Invalid):
         parse_target(name)
+
+
+# The last one is a K to case folding.
+@pytest.mark.parametrize(
+    "sign", ["/", "/../", "\n", "\0", " ", "$(x)", ";", "'", '"', "\x1b", "ä", "\u212a"]
+)
+def test_no_target_name_has_signs_that_shells_paths_or_logs_take_for_more(sign):
+    for name in (f"iqn.2026-11.x:a{sign}", f"iqn.2026-11.x:{sign}a", f"{sign}iqn.2026-11.x:a"):
+        with pytest.raises(errors.Invalid):
+            parse_target(name)
 
 
 @pytest.mark.parametrize("value", [-1, 16384, True, "1 ", "", None, 1.0])

@@ -76,6 +76,7 @@ def test_a_running_pools_state_comes_first(folders):
         ("unit:0:0:1", f"{LINK}1"),
         ("unit:0:0:16684", f"{LINK}0x412c000000000000"),
         ("unit:0:0:x", None),
+        ("unit:0:0:" + "9" * 5000, None),
         ("disk.qcow2", None),
     ],
 )

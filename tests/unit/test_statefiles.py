@@ -8,7 +8,7 @@ import pytest
 from kvmlun import errors, statefile
 from kvmlun.leases import CONNECTION, Leases, Need
 from kvmlun.ledger import Ledger
-from kvmlun.lun import Portal
+from kvmlun.lun import Portal, id_path
 from kvmlun.markers import Markers
 
 from . import worlds
@@ -54,6 +54,16 @@ def test_what_is_forgotten_stays_forgotten(tmp_path):
     ledger.intend(TARGET, PORTAL)
     ledger.forget(ledger.entries[0])
     assert Ledger(tmp_path, "boot").entries == ()
+
+
+def test_a_name_may_be_as_long_as_a_target_name_can_be(tmp_path):
+    target, portal = "iqn.2026-11.com.example:".ljust(223, "a"), Portal("10.77.1.1")
+    Ledger(tmp_path / "owned", "boot").intend(target, portal)
+    Markers(*map(tmp_path.joinpath, "lwml")).put(id_path(portal, target, 0), scanned=True)
+    assert Ledger(tmp_path / "owned", "boot").find(target, portal)
+    # The folder's own limit, 255 bytes, which is that of udev's link as well.
+    with pytest.raises(errors.Storage, match="File name too long; nothing was done"):
+        Ledger(tmp_path / "owned", "boot").intend(target, Portal("fd77:77:77:77:77:77:77:77"), True)
 
 
 def test_an_intent_that_cannot_be_written_is_an_error(full):
