@@ -63,7 +63,7 @@ def test_a_name_may_be_as_long_as_a_target_name_can_be(tmp_path):
     assert Ledger(tmp_path / "owned", "boot").find(target, portal)
     # The folder's own limit, 255 bytes, which is that of udev's link as well.
     with pytest.raises(errors.Storage, match="File name too long; nothing was done"):
-        Ledger(tmp_path / "owned", "boot").intend(target, Portal("fd77:77:77:77:77:77:77:77"), True)
+        Ledger(tmp_path / "owned", "boot").intend(target, Portal("fd77:77:77:77:77:77:77:77"))
 
 
 def test_an_intent_that_cannot_be_written_is_an_error(full):
