@@ -151,14 +151,14 @@ class Attacher:
     ) -> tuple[Disk, Wwid]:
         """Have the LUN's disk behind a session, proven to be the LUN."""
         found = find_disk(session, request.lun)
-        session, disk = await self._visible(request, session, found, deadline)
+        session, disk = await self._visible(request, session, found, deadline, mapped)
         try:
             return disk, await self._prove(request, session, disk, deadline, mapped)
         except errors.Stale as error:
             stale = str(error)
             if found is None or not await self._purged(request, session, disk, stale, deadline):
                 raise
-        session, disk = await self._visible(request, session, None, deadline)
+        session, disk = await self._visible(request, session, None, deadline, mapped)
         return disk, await self._prove(request, session, disk, deadline, mapped)
 
     async def _purged(
@@ -172,7 +172,12 @@ class Attacher:
     # disk
 
     async def _visible(
-        self, request: Request, session: Session, disk: Disk | None, deadline: Deadline
+        self,
+        request: Request,
+        session: Session,
+        disk: Disk | None,
+        deadline: Deadline,
+        mapped: bool,
     ) -> tuple[Session, Disk]:
         """Have the disk present, marked as a guest's, and known to udev as such."""
         after = 0.0
@@ -180,13 +185,13 @@ class Attacher:
             after = time.clock_gettime(time.CLOCK_MONOTONIC)
             await self._scan(request, session, deadline)
         else:
-            await self._refresh(request, session, disk, deadline)
+            await self._refresh(request, session, disk, deadline, mapped)
 
         def ready() -> tuple[Session, Disk] | None:
             record = self._record(request, session)
             # The record is written after the links are made. One from before the scan is that of
             # a disk that had the same name and whose removal udev has not handled yet.
-            if not record or not record.guest or record.since < after:
+            if not record or not _as_wanted(record, mapped) or record.since < after:
                 return None
             current = sysfs.session(session.sid)
             found = current and find_disk(current, request.lun)
@@ -221,11 +226,11 @@ class Attacher:
         )
 
     async def _refresh(
-        self, request: Request, session: Session, disk: Disk, deadline: Deadline
+        self, request: Request, session: Session, disk: Disk, deadline: Deadline, mapped: bool
     ) -> None:
         await self._scsi(request, deadline, "rescan", disk.hctl)
         record = self._udev.record(disk.name)
-        if record and record.guest:
+        if record and _as_wanted(record, mapped):
             return
         id_path = session.id_path(disk) or ""
         if id_path not in self._markers:
@@ -292,6 +297,10 @@ def find_disk(session: Session, wanted: Lun) -> Disk | None:
     """Return the disk of `wanted` behind a session."""
     numbers = wanted.address.kernel_luns
     return next((disk for disk in session.disks if disk.lun in numbers), None)
+
+
+def _as_wanted(record: Record, mapped: bool) -> bool:
+    return record.guest and not (mapped and record.unmappable)
 
 
 def _refuse_holders(

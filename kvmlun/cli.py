@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from .client import Client
 from .lun import Lun, LunAddress, Portal, Wwid
 
 if TYPE_CHECKING:
+    from .handsoff import Finding
     from .libiscsi import Initiator
 
 
@@ -82,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="look for mistakes in the files in /etc/kvmlun")
     check.add_argument("folder", nargs="?", type=Path, default=config.FOLDER, metavar="FOLDER")
     check.set_defaults(here=_check)
+    doctor = verbs.add_parser(
+        "doctor", help="look for what this host lacks to leave VMs' disks alone"
+    )
+    _finish(doctor, None)
+    doctor.set_defaults(here=_doctor)
     disk = verbs.add_parser("disk-xml", help="print the <disk> element for a domain definition")
     disk.add_argument("volume", metavar="VOLUME")
     disk.add_argument("--target", default="vda", help="name in the guest (default: vda)")
@@ -300,6 +307,27 @@ def _missing(volume: Lun) -> Iterator[errors.Config]:
             nodedb.binding(iface)
     except errors.Storage as problem:
         yield errors.Config(f"volume {volume.volume}: {problem}")
+
+
+def _doctor(arguments: argparse.Namespace) -> str:
+    """Print what is found, with its remedy; how much it is as the error that ends the command."""
+    from . import doctor
+
+    findings = asyncio.run(doctor.examine())
+    if arguments.json:
+        text = _json([dataclasses.asdict(finding) for finding in findings])
+    else:
+        text = "".join(_told(finding) for finding in findings) or "nothing found\n"
+    if not findings:
+        return text
+    print(text, end="")
+    raise errors.Found(f"{len(findings)} to be mended")
+
+
+def _told(finding: Finding) -> str:
+    remedy = "".join(f"    {line}\n" for line in finding.lines)
+    where = f"  put into {finding.file}, in place of what it says of this now:\n" if remedy else ""
+    return f"{finding.check}: {finding.cause}\n{where}{remedy}"
 
 
 async def _disk_xml(client: Client, arguments: argparse.Namespace) -> str:

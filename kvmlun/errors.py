@@ -20,6 +20,7 @@ class Exit(enum.IntEnum):
     UNKNOWN = 4  # no such volume or LUN
     REFUSED = 5  # possible, but against a rule that protects data
     CONFIG = 6  # a configuration file is wrong
+    FOUND = 7  # kvmlun doctor has found something
 
 
 class Error(Exception):
@@ -85,6 +86,13 @@ class Unreachable(Error):
 
     name = "Unreachable"
     code = Exit.UNREACHABLE
+
+
+class Found(Error):
+    """Something on this host is not as it should be; what it is has been told."""
+
+    name = "Found"
+    code = Exit.FOUND
 
 
 def one_line(text: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import pyudev
 
+from .handsoff import ONE_PATH
+
 log = logging.getLogger("kvmlun.udev")
 
 TAG = "kvmlun"
@@ -24,11 +26,13 @@ class Record:
     """What udev knows of a disk once its rules have run, `since` seconds of CLOCK_MONOTONIC.
 
     `serial` is what its by-id links and multipath's map are made of (ID_SERIAL, by scsi_id).
+    One that is `unmappable` is on multipath's blacklist, as it is used without a map.
     """
 
     guest: bool
     since: float
     serial: str
+    unmappable: bool
 
 
 class Udev:
@@ -62,6 +66,7 @@ class Udev:
             guest=device.properties.get(GUEST) == "1",
             since=int(device.properties.get("USEC_INITIALIZED", "0")) / 1e6,
             serial=device.properties.get("ID_SERIAL", ""),
+            unmappable=ONE_PATH in device.properties,
         )
 
     def _drain(self) -> None:

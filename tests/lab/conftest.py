@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, peers, pool, shared_vm, stage
+from tests.lab import Lab, hands, own, peers, pool, shared_vm, stage
 
 FAILED, DONE = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
@@ -123,6 +123,15 @@ def pools(s: stage.Stage) -> Iterator[pool.Pools]:
     made = pool.Pools(s)
     yield made
     made.drop()
+
+
+@pytest.fixture
+def things(s: stage.Stage) -> Iterator[own.Things]:
+    """What the first host has of its own; it is set up as kvmlun's doctor says."""
+    with own.things(s.kvms[0]) as things:
+        if s.peer.name == "kvmlun":
+            hands.apply_what_doctor_says(s.kvms[0])
+        yield things
 
 
 @pytest.fixture(scope="module")

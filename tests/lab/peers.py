@@ -89,7 +89,9 @@ class Naive:
         host.run(["rm", "-f", HOOK])
 
     def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
-        lines = "".join(f"{vm} {volume.iqn} {volume.portal}\n" for volume in volumes)
+        # One login brings all LUNs of a target.
+        targets = dict.fromkeys((volume.iqn, volume.portal) for volume in volumes)
+        lines = "".join(f"{vm} {iqn} {portal}\n" for iqn, portal in targets)
         host.run("cat >>/etc/naive-hook", input=lines)
 
     def forget(self, host: machine.Machine) -> None:

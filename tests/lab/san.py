@@ -91,6 +91,14 @@ class San:
             apart=apart,
         )
 
+    def create_all(
+        self, iqn: str, sizes: Sequence[int], portals: Sequence[str] = ()
+    ) -> list[Volume]:
+        """Export a LUN of each size, from number 0 on, of a new target."""
+        portals = list(portals or [self.portal()])
+        made = self._call("create_all", iqn=iqn, sizes=list(sizes), portals=portals)
+        return [_as_volume(fields) for fields in made]
+
     def swap(
         self, volume: Volume, *, size: int = 0, serial: str = "", path: str = "", group: int = 1
     ) -> Volume:
@@ -169,9 +177,12 @@ class San:
         self.host.run(line, timeout=300, input=data)
 
     def _volume(self, op: str, **arguments: Any) -> Volume:
-        fields = self._call(op, **arguments)
-        return Volume(**{**fields, "portals": tuple(fields["portals"])})
+        return _as_volume(self._call(op, **arguments))
 
     def _call(self, op: str, **arguments: Any) -> Any:
         request = json.dumps({"op": op, **arguments})
         return json.loads(self.host.run([PROGRAM], input=request).out)
+
+
+def _as_volume(fields: dict[str, Any]) -> Volume:
+    return Volume(**{**fields, "portals": tuple(fields["portals"])})

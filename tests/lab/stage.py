@@ -51,6 +51,12 @@ class Stage:
         """Export a new LUN; `name` names its target."""
         return self.san.create(f"{self.base}:{name}", lun, size, portals=portals)
 
+    def volumes(
+        self, name: str, sizes: Sequence[int], *, portals: Sequence[str] = ()
+    ) -> list[san.Volume]:
+        """Export a new target with a LUN of each size."""
+        return self.san.create_all(f"{self.base}:{name}", sizes, portals)
+
     @staticmethod
     def twin(of: vm.Vm, name: str) -> str:
         """Return the definition of another VM with the same disks, which can't run beside it."""

@@ -42,6 +42,11 @@ def create(iqn, lun, size, portals, serial, path, attributes, apart):
     return describe(iqn, lun, portals, disk)
 
 
+def create_all(iqn, sizes, portals):
+    """Export a LUN of each size, from number 0 on."""
+    return [create(iqn, lun, size, portals, "", "", {}, False) for lun, size in enumerate(sizes)]
+
+
 def swap(iqn, lun, size, portals, serial, path, attributes, group):
     tpg = find_tpg(iqn, group)
     remove(find_lun(tpg, lun), keep_file=True)
@@ -173,7 +178,18 @@ def remove(lun, keep_file=False):
 
 OPERATIONS = {
     f.__name__: f
-    for f in (create, swap, restrict, chap, discovery_chap, delete, clear, targets, sessions)
+    for f in (
+        create,
+        create_all,
+        swap,
+        restrict,
+        chap,
+        discovery_chap,
+        delete,
+        clear,
+        targets,
+        sessions,
+    )
 }
 READING = ("targets", "sessions")
 

@@ -1,50 +1,66 @@
 """The host leaves a guest's data alone: what the guest put there is neither used nor changed."""
 
-from tests.lab import san
+import pytest
+
+from tests.lab import hands, own, signatures, wait_for
+from tests.lab.machine import Machine
 from tests.lab.stage import Stage
 
-# The guest writes behind what the test put at the start of the disk.
-OFFSET = 16 << 20
+pytestmark = pytest.mark.one_host
+
+BOOT_SECONDS = 180
 
 
-def run_beside_the_data(s: Stage, volume: san.Volume) -> list[str]:
-    """Run a VM on the LUN, provoke udev, and return the links that lead to its disk.
+@pytest.fixture
+def host(s: Stage) -> Machine:
+    return s.kvms[0]
 
-    Fails where the host uses the disk or changed what was at its start.
-    """
-    host = s.kvms[0]
-    before = s.san.read(volume, 0, OFFSET)
-    assert any(before)
-    vm = s.vm("vm1", [volume], offset=OFFSET)
+
+def test_every_signature(s: Stage, host: Machine, things: own.Things) -> None:
+    disks = signatures.make(s, things)
+    host.run(f"multipath -a {disks.listed}")
+    before, _ = hands.look(host, disks.all)
+    vm = s.vm("vm1", disks.all, offset=signatures.OFFSET, writes_to=1)
     vm.start(host)
-    host.run("udevadm settle; udevadm trigger --settle --subsystem-match=block")
-    state = s.states()[0]
-    found = [(disk["holders"], disk["partitions"]) for disk in state.disks.values()]
+    hands.check_off(host, disks.all, before)
+    vm.destroy(host)
+    host.run(f"multipath -w {disks.listed}")
+    s.wait_clean()
+    vm.check_data(s.san)
+    assert disks.sums == disks.now(s.san)
+
+
+@pytest.mark.campaign
+def test_signatures_in_maps(s: Stage, host: Machine, things: own.Things) -> None:
+    names = ("lvm", "known-md", "md", "ext4", "gpt")
+    disks = signatures.make(s, things, names, portals=s.san.portals())
+    before, _ = hands.look(host, disks.all)
+    vm = s.vm("vm1", disks.all, offset=signatures.OFFSET, writes_to=1)
+    vm.start(host)
+    assert len(s.states()[0].maps) == len(disks.all)
+    hands.check_off(host, disks.all, before)
     vm.destroy(host)
     s.wait_clean()
     vm.check_data(s.san)
-    assert found == [([], [])]
-    assert s.san.read(volume, 0, OFFSET) == before
-    return list(state.links)
+    assert disks.sums == disks.now(s.san)
 
 
-def test_a_guests_lvm_is_not_activated(s: Stage) -> None:
-    """A volume group on the LUN, put there by another host, as a guest would have done."""
-    other, volume = s.kvms[1], s.volume("vm1")
-    name = f"-T {volume.iqn} -p {volume.portal}"
-    other.run(f"iscsiadm -m node {name} -o new && iscsiadm -m node {name} --login; udevadm settle")
-    other.run(f"vgcreate -y guestvg {volume.by_id}; lvcreate -y -Wn -l 50%FREE -n root guestvg")
-    other.run("vgchange -an guestvg; udevadm settle")
-    other.run(f"iscsiadm -m node {name} --logout && iscsiadm -m node {name} -o delete")
-    s.wait_clean(other)
-    run_beside_the_data(s, volume)
-
-
-def test_a_guests_partitions_and_labels_do_not_show(s: Stage) -> None:
-    volume = s.volume("vm1")
-    s.san.host.run(
-        f"mke2fs -q -F -L hostroot -E offset=1048576 {volume.path} 8m; "
-        f"echo start=2048,size=16384,type=L | sfdisk -q {volume.path}"
-    )
-    links = run_beside_the_data(s, volume)
-    assert not [link for link in links if "by-label" in link or "by-uuid" in link]
+@pytest.mark.campaign
+def test_reboot_with_the_vm_on_autostart(s: Stage, host: Machine, things: own.Things) -> None:
+    """The host's own array and volume group come up by themselves, and nothing of the guest's."""
+    disks = signatures.make(s, things)
+    host.run(f"multipath -a {disks.listed}")
+    host.reboot()
+    before, _ = hands.look(host, disks.all)
+    vm = s.vm("vm1", disks.all, offset=signatures.OFFSET, writes_to=1)
+    host.run(["virsh", "autostart", vm.uuid])
+    host.reboot()
+    wait_for("vm1", lambda: vm.is_running(host), BOOT_SECONDS)
+    vm.wait_writes(host)
+    hands.check_off(host, disks.all, before)
+    assert [things.vg in before["lvs"], "md127 : active" in before["mdstat"]] == [True, True]
+    vm.destroy(host)
+    host.run(f"multipath -w {disks.listed}")
+    s.wait_clean()
+    vm.check_data(s.san)
+    assert disks.sums == disks.now(s.san)

@@ -1,0 +1,186 @@
+"""Whether LVM, mdadm and multipath, as they are configured, leave guests' disks alone.
+
+udev's rules keep these tools from being started for such a disk, but a command that looks at
+every disk there is goes by its own configuration. Pure: texts in, findings out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+LVM_CONF = "/etc/lvm/lvmlocal.conf"
+MDADM_CONF = "/etc/mdadm/mdadm.conf.d/kvmlun.conf"
+MULTIPATH_CONF = "/etc/multipath/conf.d/kvmlun.conf"
+
+FOLDER = "/dev/kvmlun/"
+ONE_PATH = "ID_KVMLUN_ONE_PATH"
+
+# What a guest's disk and its multipath map are called: an example of each name that udev makes.
+_DISK = (
+    "/dev/sdzz",
+    "/dev/disk/by-id/scsi-36001405ffffffffffffffffffffffffff",
+    "/dev/disk/by-id/wwn-0x6001405ffffffffffffffffffffffffff",
+    "/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-iqn.2026-11.com.example:vm1-lun-0",
+    f"{FOLDER}sdzz",
+)
+_MAP = (
+    "/dev/dm-99",
+    "/dev/mapper/36001405ffffffffffffffffffffffffff",
+    "/dev/disk/by-id/dm-name-36001405ffffffffffffffffffffffffff",
+    "/dev/disk/by-id/dm-uuid-mpath-36001405ffffffffffffffffffffffffff",
+    "/dev/disk/by-id/scsi-36001405ffffffffffffffffffffffffff",
+    "/dev/disk/by-id/wwn-0x6001405ffffffffffffffffffffffffff",
+    f"{FOLDER}dm-99",
+)
+# The first of its udev properties, in the order in which multipath looks at them.
+_PROPERTIES = ("DEVLINKS", "DEVNAME", "DEVPATH", "DEVTYPE", "DISKSEQ", "ID_BUS", ONE_PATH)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with this host, and the lines of a file that mend it.
+
+    Without lines there is no ready answer, and the cause says what has to be done.
+    """
+
+    check: str
+    cause: str
+    file: str
+    lines: tuple[str, ...] = ()
+
+
+def lvm_settings(text: str) -> dict[str, list[str]]:
+    """Read what ``lvmconfig`` prints: it escapes quotes, and nothing else."""
+    settings = {}
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        quoted = re.findall(r'"((?:\\"|[^"])*)"', value)
+        settings[key] = [each.replace('\\"', '"') for each in quoted] or [value]
+    return settings
+
+
+def lvm(settings: Mapping[str, list[str]], devices_file: bool) -> Finding | None:
+    """Judge the settings of lvm.conf's section devices; `devices_file` tells whether it is there.
+
+    LVM takes the devices file for its filters where there is one (lvm2 lib/filters/filter-regex.c).
+    """
+    if settings["use_devicesfile"] == ["1"] and devices_file:
+        return None
+    present = settings["global_filter"]
+    both = (settings["filter"], present)
+    if all(any(_rejected(names, patterns) for patterns in both) for names in (_DISK, _MAP)):
+        return None
+    ours = f"r|^{FOLDER}|"
+    # Accepting at the end what no pattern matches does nothing but let our link's device in.
+    kept = [p for i, p in enumerate(present) if not (i == len(present) - 1 and _is_any(p))]
+    wanted = [ours, *(pattern for pattern in kept if pattern != ours)]
+    cause = "pvs, vgchange and the like use what is on guests' disks: no filter rejects these"
+    for names in (_DISK, _MAP):
+        if pattern := _accepting(names, wanted):
+            cause = (
+                f"the filter {pattern} lets pvs, vgchange and the like use guests' disks: "
+                f"write it so that it matches this host's own only (guests' have {FOLDER}…), "
+                f"and put {ours} first"
+            )
+            return Finding("lvm", cause, LVM_CONF)
+    lines = ("devices {", f"\tglobal_filter = {json.dumps(wanted)}", "}")
+    return Finding("lvm", cause, LVM_CONF, lines)
+
+
+def _rejected(names: Iterable[str], patterns: Sequence[str]) -> bool:
+    """LVM's rule: the first pattern that matches a name decides on it, one accepted name will do.
+
+    A device of which no name is matched is accepted, too.
+    """
+    if _accepting(names, patterns):
+        return False
+    return any(_deciding(name, patterns) for name in names)
+
+
+def _accepting(names: Iterable[str], patterns: Sequence[str]) -> str:
+    found = (_deciding(name, patterns) for name in names)
+    return next((pattern for pattern in found if pattern[:1] == "a"), "")
+
+
+def _deciding(name: str, patterns: Sequence[str]) -> str:
+    return next((pattern for pattern in patterns if _matches(pattern, name)), "")
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """A pattern is a or r, a delimiter, LVM's own kind of regular expression, the delimiter."""
+    try:
+        return re.search(pattern[2:-1], name) is not None
+    except re.error:
+        return pattern[:1] == "a"  # not to be told here, so supposed to let guests' disks in
+
+
+def _is_any(pattern: str) -> bool:
+    return pattern[:1] == "a" and pattern[2:-1] in (".*", "^.*", ".*/", "")
+
+
+def mdadm(texts: Iterable[str], members: Sequence[str]) -> Finding | None:
+    """Judge mdadm's configuration files; `members` are the devices of this host's own arrays."""
+    words = [word for text in texts for word in _device_words(text)]
+    taken = next((word for word in words if _admits(word)), None if words else "partitions")
+    if taken is None:
+        return None
+    cause = (
+        f"mdadm --assemble --scan uses what is on guests' disks: DEVICE {taken}"
+        f"{'' if words else ', which is the default,'} has them, too; name each device that this "
+        "host's own arrays are made of instead, also those that you add later"
+    )
+    return Finding("mdadm", cause, MDADM_CONF, (" ".join(["DEVICE containers", *members]),))
+
+
+def members(mdstat: str) -> list[str]:
+    """Return the kernel's names of the devices that arrays in /proc/mdstat are made of."""
+    return sorted(set(re.findall(r"(\S+)\[\d+\]", mdstat)))
+
+
+def _device_words(text: str) -> Iterator[str]:
+    """mdadm.conf(5): a line that begins with a space goes on with the one before."""
+    device = False
+    for line in text.splitlines():
+        words = re.sub(r"(^|\s)#.*", "", line).split()
+        if words and not line[0].isspace():
+            keyword = words.pop(0).lower()
+            device = len(keyword) >= 3 and "devices".startswith(keyword)
+        if device:
+            yield from words
+
+
+def _admits(word: str) -> bool:
+    """mdadm's rule: a glob in which no wildcard matches a slash (mdadm config.c, conf_test_dev)."""
+    if word.lower() == "partitions":
+        return True
+    parts = word.split("/")
+    return any(
+        len(parts) == len(name.split("/")) and all(map(fnmatchcase, name.split("/"), parts))
+        for name in (*_DISK, *_MAP)
+    )
+
+
+def multipath(config: str) -> Finding | None:
+    """Judge what ``multipath -t`` prints.
+
+    Of a disk's properties, in the order of their names, the first that an exception or the
+    blacklist matches decides (multipath-tools libmultipath/blacklist.c, filter_property).
+    """
+    for name in _PROPERTIES:
+        if _listed(config, "blacklist_exceptions", name):
+            break
+        if _listed(config, "blacklist", name):
+            return None
+    cause = "multipath takes guests' disks that are used by one path: they are not blacklisted"
+    lines = ("blacklist {", f'\tproperty "^{ONE_PATH}$"', "}")
+    return Finding("multipath", cause, MULTIPATH_CONF, lines)
+
+
+def _listed(config: str, section: str, name: str) -> bool:
+    bodies = re.findall(rf"^{section} \{{$(.*?)^\}}$", config, re.M | re.S)
+    patterns = [p for body in bodies for p in re.findall(r'^\s+property "(.*)"$', body, re.M)]
+    return any(re.search(pattern, name) for pattern in patterns)

@@ -1,0 +1,162 @@
+"""Which configurations of LVM, mdadm and multipath leave guests' disks alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kvmlun import handsoff
+
+OURS = "r|^/dev/kvmlun/|"
+DEFAULT = handsoff.lvm_settings(
+    'use_devicesfile=0\nfilter=["a|.*|"]\nglobal_filter="a|.*|"\n',
+)
+
+
+def lvm(*patterns, devices_file=False, **settings):
+    given = {"global_filter": list(patterns)} if patterns else {}
+    return handsoff.lvm({**DEFAULT, **given, **settings}, devices_file)
+
+
+def test_lvmconfigs_quotes():
+    text = r"""global_filter=["r|x\"y|","a|sd[a-z]\.x|"]"""
+    assert handsoff.lvm_settings(text) == {"global_filter": ['r|x"y|', r"a|sd[a-z]\.x|"]}
+
+
+def proposed(finding):
+    """The filter among the lines of a finding."""
+    (line,) = [line for line in finding.lines if "global_filter" in line]
+    return json.loads(line.partition(" = ")[2])
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        [OURS],
+        ["a|^/dev/disk/by-id/ata-|", "r|.*|"],
+        ["a|^/dev/sda$|", "a|^/dev/md/|", OURS],
+        ["r|^/dev/sd|", "r|^/dev/dm-|"],
+    ],
+)
+def test_a_filter_that_keeps_lvm_off(patterns):
+    assert lvm(*patterns) is None
+    assert lvm(filter=patterns) is None
+
+
+@pytest.mark.parametrize(
+    "patterns, wanted",
+    [
+        (["a|.*|"], [OURS]),
+        (["r|/dev/cdrom|"], [OURS, "r|/dev/cdrom|"]),
+        (["r|/dev/cdrom|", "a|.*|"], [OURS, "r|/dev/cdrom|"]),
+        # One accepted name lets a device in, also if ours is rejected.
+        ([OURS, "a|.*|"], [OURS]),
+        # A guest's single path is rejected, its map is not.
+        (["r|^/dev/sd|"], [OURS, "r|^/dev/sd|"]),
+        (["a|^/dev/sda$|"], [OURS, "a|^/dev/sda$|"]),
+    ],
+)
+def test_a_filter_that_does_not_is_mended(patterns, wanted):
+    finding = lvm(*patterns)
+    assert finding.file == "/etc/lvm/lvmlocal.conf"
+    assert proposed(finding) == wanted
+    assert lvm(*wanted) is None
+
+
+@pytest.mark.parametrize("pattern", ["a|/dev/disk/|", "a|^/dev/dm-|", "a/sd/", "a|(?i|"])
+def test_a_filter_that_only_the_operator_can_mend(pattern):
+    finding = lvm(pattern, "r|.*|")
+    assert pattern in finding.cause and not finding.lines
+
+
+def test_lvms_devices_file_counts_where_it_is_there():
+    assert lvm(use_devicesfile=["1"], devices_file=True) is None
+    assert lvm(use_devicesfile=["1"], devices_file=False)
+    assert lvm(use_devicesfile=["0"], devices_file=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DEVICE containers",
+        "dev /dev/sda1 /dev/disk/by-id/ata-*\n",
+        "DEVICE /dev/sda1 # partitions\n   /dev/sdb1\n",
+        "DEVICE /dev/*/by-partlabel/raid /dev/nvme*",
+    ],
+)
+def test_device_lines_that_keep_mdadm_off(text):
+    assert handsoff.mdadm([text], []) is None
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [],
+        ["# DEVICE containers\nHOMEHOST <system>\n"],
+        ["DEVICE partitions"],
+        ["DEVICE containers", "devices\n  partitions"],
+        ["DEVICE /dev/sd*"],
+        ["DEVICE /dev/disk/by-path/*"],
+        ["DEVICE /dev/*/by-id/wwn-*"],
+        ["DEVICE /dev/mapper/3*"],
+        ["DEVICE /dev/dm-*"],
+    ],
+)
+def test_device_lines_that_do_not(texts):
+    finding = handsoff.mdadm(texts, ["/dev/disk/by-id/ata-a-part1", "/dev/sdb1"])
+    assert finding.file == "/etc/mdadm/mdadm.conf.d/kvmlun.conf"
+    assert finding.lines == ("DEVICE containers /dev/disk/by-id/ata-a-part1 /dev/sdb1",)
+    assert handsoff.mdadm(finding.lines, []) is None
+
+
+def test_the_members_of_the_hosts_own_arrays():
+    mdstat = (
+        "Personalities : [raid1] [raid6] [raid5] [raid4]\n"
+        "md127 : active (auto-read-only) raid1 sdb1[2](F) sda1[0]\n"
+        "      31744 blocks super 1.2 [2/1] [U_]\n\n"
+        "md1 : active raid5 nvme0n1p2[0] dm-3[1](S)\nunused devices: <none>\n"
+    )
+    assert handsoff.members(mdstat) == ["dm-3", "nvme0n1p2", "sda1", "sdb1"]
+
+
+BLACKLIST = """\
+defaults {
+	verbosity 2
+}
+blacklist {
+	devnode "!^(sd[a-z]|dasd[a-z]|nvme[0-9])"
+	property "^ID_KVMLUN_ONE_PATH$"
+	device {
+		vendor "SGI"
+		product "Universal Xport"
+	}
+}
+blacklist_exceptions {
+	property "(SCSI_IDENT_|ID_WWN)"
+}
+"""
+
+
+def test_multipaths_blacklist():
+    assert handsoff.multipath(BLACKLIST) is None
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('	property "^ID_KVMLUN_ONE_PATH$"\n', ""),
+        # One of these is before ours, or is ours, and an exception.
+        ("SCSI_IDENT_|", "SCSI_IDENT_|ID_BUS|"),
+        ("SCSI_IDENT_|", "SCSI_IDENT_|ID_K|"),
+    ],
+)
+def test_what_multipath_does_not_blacklist(old, new):
+    finding = handsoff.multipath(BLACKLIST.replace(old, new))
+    assert finding.file == "/etc/multipath/conf.d/kvmlun.conf"
+
+
+def test_the_package_brings_what_multipath_lacks():
+    finding = handsoff.multipath("")
+    shipped = (Path(__file__).parents[2] / "multipath/kvmlun.conf").read_text()
+    assert shipped.endswith("".join(f"{line}\n" for line in finding.lines))
+    assert handsoff.multipath(shipped) is None
