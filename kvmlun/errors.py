@@ -6,6 +6,8 @@ terminal: what is wrong, with what, and the remedy where there is one.
 
 import enum
 
+LONGEST = 1000  # characters in an error's text, whatever was quoted in it
+
 
 class Exit(enum.IntEnum):
     """Exit codes of ``kvmlun``. They are part of the interface: never renumber."""
@@ -26,7 +28,12 @@ class Error(Exception):
     code = Exit.FAILED
 
     def __init__(self, text: str) -> None:
-        super().__init__(one_line(text))
+        line = one_line(text)
+        if len(line) > LONGEST:
+            # Both ends: the first tells what is wrong, the last the remedy.
+            half = LONGEST // 2 - 1
+            line = f"{line[:half]}…{line[-half:]}"
+        super().__init__(line)
 
 
 class Storage(Error):

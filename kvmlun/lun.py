@@ -19,9 +19,10 @@ ISCSI_PORT = 3260  # RFC 7143, section 4.1
 _TARGET = re.compile(
     r"iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9][a-z0-9.-]*(:[a-z0-9.:_-]+)?"
     r"|eui\.[0-9a-f]{16}|naa\.[0-9a-f]{16}([0-9a-f]{16})?",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _TARGET_MAX = 223
+_PORT = re.compile(r"[0-9]{1,5}")
 # SPC-5, 7.8.6: NAA 2, 3 and 5 have 16 hexadecimal digits, NAA 6 has 32; an EUI-64 has 16, 24 or 32.
 _NAA = re.compile(r"[235][0-9a-f]{15}|6[0-9a-f]{31}")
 _EUI = re.compile(r"[0-9a-f]{16}([0-9a-f]{8}){0,2}")
@@ -30,7 +31,7 @@ _T10 = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,252}[\x21-\x7e])?")
 _BY_PATH = re.compile(
     r"ip-(?P<host>[0-9a-f.:]+):(?P<port>[0-9]{1,5})-iscsi-(?P<target>.+)"
     r"-lun-(?P<lun>[0-9]{1,3}|0x[0-9a-f]{16})",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -53,7 +54,8 @@ class Wwid:
             value = value.lower()
         if form is None or not form.fullmatch(value):
             raise errors.Invalid(
-                f"{text!r} is no WWID: naa. with 16 or 32 hexadecimal digits, eui. with 16, or t10."
+                f"{text[:80]!r} is no WWID: naa. with 16 or 32 hexadecimal digits, eui. with 16, "
+                "or t10."
             )
         return cls(f"{kind}.{value}")
 
@@ -143,10 +145,10 @@ class Portal:
             address = None
         if address is None or getattr(address, "scope_id", None):
             raise errors.Invalid(
-                f"portal {text!r} must be an IP address, with :port if it is not 3260"
+                f"portal {text[:80]!r} must be an IP address, with :port if it is not 3260"
             )
-        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise errors.Invalid(f"portal {text!r} has no valid port")
+        if not (_PORT.fullmatch(port) and 0 < int(port) < 65536):
+            raise errors.Invalid(f"portal {text[:80]!r} has no valid port")
         return cls(str(address), int(port))
 
     @property
@@ -239,7 +241,7 @@ def parse_lun(value: object) -> int:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 0x4000:
         return value
-    raise errors.Invalid(f"{value!r} is no logical unit number (0 to 16383)")
+    raise errors.Invalid(f"{str(value)[:80]!r} is no logical unit number (0 to 16383)")
 
 
 def parse_by_path(link: str) -> Lun | None:
