@@ -73,3 +73,11 @@ def test_a_volume_that_a_vm_has_or_that_is_not_alone_in_its_file_stays(folder):
     with pytest.raises(errors.Unknown):
         catalog.remove("vm2", (), folder)
     assert set(config.load(folder).volumes) == {"vm1"}
+
+
+@pytest.mark.parametrize("value", [object(), {"a": object()}, [b"x", object()]])
+def test_what_yaml_has_no_form_for_is_refused(folder, value):
+    """D-Bus has variants in variants."""
+    with pytest.raises(errors.Invalid, match="vm1"):
+        catalog.add("vm1", {**VOLUME, "wwid": value}, folder)
+    assert files(folder) == {}
