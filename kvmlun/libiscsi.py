@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ctypes import (
     POINTER,
     Structure,
@@ -161,13 +161,9 @@ class Initiator:
             first = session.call("iscsi_discovery_sync")
             found: dict[str, tuple[Portal, ...]] = {}
             for target in _chain(first):
-                addresses = [each.portal.decode() for each in _chain(target.portals)]
-                name = target.target_name.decode(errors="replace")
-                try:
-                    portals = [Portal.parse(text.partition(",")[0]) for text in addresses]
-                    found[parse_target(name)] = tuple(portals) or (portal,)
-                except errors.Invalid as problem:
-                    log.warning("target %r is left out: %s", name[:80], problem)
+                addresses = [each.portal for each in _chain(target.portals)]
+                if offered := _offered(target.target_name, addresses):
+                    found[offered[0]] = offered[1] or (portal,)
             session.run("iscsi_free_discovery_data", first)
             return found
 
@@ -330,6 +326,18 @@ def _chain(pointer: Any) -> Iterator[Any]:
     while pointer:
         yield pointer.contents
         pointer = pointer.contents.next
+
+
+def _offered(target: bytes, addresses: Iterable[bytes]) -> tuple[str, tuple[Portal, ...]] | None:
+    """Return a target and its portals, None for one that has no use here (RFC 7143, 13.8)."""
+    name = target.decode(errors="replace")
+    try:
+        texts = (address.decode(errors="replace") for address in addresses)
+        portals = tuple(Portal.parse(text.partition(",")[0]) for text in texts)
+        return parse_target(name), portals
+    except errors.Invalid as problem:
+        log.warning("target %r is left out: %s", name[:80], problem)
+        return None
 
 
 def _page(identification: _Identification) -> bytes:

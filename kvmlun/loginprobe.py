@@ -67,7 +67,7 @@ async def group(target: str, portal: Portal, seconds: float) -> int | None:
 def initiator(file: Path = INITIATOR) -> str:
     """Return this host's initiator name (iscsid's file), "" if it has none."""
     try:
-        lines = file.read_text().splitlines()
+        lines = file.read_text(errors="replace").splitlines()
     except OSError:
         return ""
     names = (line.partition("=") for line in lines if not line.startswith("#"))
@@ -111,8 +111,8 @@ def portal_group(header: bytes, data: bytes) -> int | None:
         return None
     for pair in data.split(b"\0"):
         key, _, value = pair.partition(b"=")
-        if key == b"TargetPortalGroupTag" and value.isdigit() and int(value) < 0x10000:
-            return int(value)
+        if key == b"TargetPortalGroupTag" and value.isdigit() and len(value) < 6:
+            return int(value) if int(value) < 0x10000 else None
     return None
 
 

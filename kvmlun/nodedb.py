@@ -78,7 +78,7 @@ def records(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> lis
 def is_ours(record: Path) -> bool:
     """Tell whether write() made a record; iscsiadm puts its own version into the first line."""
     try:
-        with open(record) as file:
+        with open(record, errors="replace") as file:
             return file.readline() == _FIRST_LINE
     except OSError:
         return False
