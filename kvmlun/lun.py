@@ -255,7 +255,7 @@ def parse_by_path(link: str) -> Lun | None:
     match = _BY_PATH.fullmatch(name)
     if match is None:
         raise errors.Invalid(f"{link[:300]!r} is no by-path link of a whole iSCSI disk")
-    number = match["lun"]
+    number = match["lun"].lower()
     lun = int(number, 16) >> 48 & 0x3FFF if number.startswith("0x") else int(number)
     address = LunAddress(parse_target(match["target"]), lun)
     return Lun(None, address, (Portal.make(match["host"], match["port"], name),))

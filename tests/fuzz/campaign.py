@@ -36,13 +36,15 @@ def main(names: Sequence[str], runs: int) -> int:
     commit = _git("log", "-1", "--format=%h", "--", *_CODE)
     changed = bool(_git("status", "--porcelain", "--", *_CODE))
     folder = paths.cache() / "fuzz" / ("changed" if changed else commit)
+    tree = ROOT if changed else _export(folder / "tree")
     if changed:
         shutil.rmtree(folder, ignore_errors=True)
     python = _environment(paths.cache() / "fuzz/venv")
     seed = int(commit, 16) % 2**31
     missing = [name for name in names if not _file(folder, name).exists()]
     with concurrent.futures.ThreadPoolExecutor(_JOBS) as pool:
-        for result in pool.map(lambda name: _run(python, folder, name, runs, seed), missing):
+        command = [python, "-B", tree / "tests/fuzz/libfuzzer.py"]
+        for result in pool.map(lambda name: _run(command, folder, name, runs, seed), missing):
             print(_line(result), flush=True)
     results = [json.loads(file.read_text()) for n in PARSERS if (file := _file(folder, n)).exists()]
     if not changed:
@@ -66,14 +68,28 @@ def _environment(place: Path) -> Path:
     return python
 
 
-def _run(python: Path, folder: Path, name: str, runs: int, seed: int) -> Result:
+def _export(tree: Path) -> Path:
+    """Copy what is committed, so that the files here may change meanwhile."""
+    if not tree.exists():
+        new = tree.with_name("tree.new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        archive = subprocess.Popen(
+            ["git", "-C", ROOT, "archive", "HEAD", "kvmlun", "tests"], stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x", "-C", new], stdin=archive.stdout, check=True)
+        new.rename(tree)
+    return tree
+
+
+def _run(command: Sequence[Any], folder: Path, name: str, runs: int, seed: int) -> Result:
     place = folder / name
     shutil.rmtree(place, ignore_errors=True)
     (place / "corpus").mkdir(parents=True)
     for number, data in enumerate(seeds.SEEDS[name]):
         (place / "corpus" / str(number)).write_bytes(data)
     argv = [
-        "nice", "-n", "19", python, "-B", ROOT / "tests/fuzz/libfuzzer.py", name,
+        "nice", "-n", "19", *command, name,
         f"-runs={runs}", f"-seed={seed}", f"-max_len={_LENGTH.get(name, _LONGEST)}",
         "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/", place / "corpus",
     ]  # fmt: skip

@@ -143,3 +143,8 @@ def test_a_long_text_is_refused_in_a_short_line(text):
         with pytest.raises(errors.Invalid) as refusal:
             parse(text)
         assert len(str(refusal.value)) < 300 and str(refusal.value).isprintable()
+
+
+def test_a_number_in_capitals_is_the_same_number():
+    lun = parse_by_path(BY_PATH.replace("-lun-0", "-lun-0X4101000000000000"))
+    assert lun.address.lun == 0x101
