@@ -18,19 +18,27 @@ def add(name: str, volume: Mapping[str, object], folder: Path = config.FOLDER) -
     Raises errors.Config where the configuration is bad already or the volume does not fit into
     it, errors.Refused where it exists, errors.Storage; nothing has changed then.
     """
-    if not _NAME.fullmatch(name):
-        raise errors.Invalid(
-            f"{name[:80]!r} is no volume name: letters, digits, '_', '.' and '-', at most 63"
-        )
+    text = entry(name, volume)
     current = config.load(folder)
     if name in current.files:
         raise errors.Refused(f"volume {name} is in {current.files[name]} already")
     path = folder / "volumes.d" / f"{name}.yaml"
     if path.exists():
         raise errors.Refused(f"{path} exists already")
-    text = yamlfile.dump({"volumes": {name: dict(volume)}})
     config.check(current, path, text)
     statefile.replace(path, text)
+
+
+def entry(name: str, volume: Mapping[str, object]) -> str:
+    """Return the file of a volume; raises errors.Invalid for what none can have."""
+    if not _NAME.fullmatch(name):
+        raise errors.Invalid(
+            f"{name[:80]!r} is no volume name: letters, digits, '_', '.' and '-', at most 63"
+        )
+    try:
+        return yamlfile.dump({"volumes": {name: dict(volume)}})
+    except errors.Invalid as problem:
+        raise errors.Invalid(f"volume {name}: {problem}") from problem
 
 
 def remove(name: str, holders: Collection[str], folder: Path = config.FOLDER) -> None:

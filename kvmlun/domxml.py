@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from . import errors
+from .hookproto import MAX_XML
 from .links import BY_ID, BY_PATH
 from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
 
@@ -19,8 +20,10 @@ PREFIX = "kvmlun"
 VERSION = 1
 OVERLAY = "qcow2"  # what an external snapshot makes
 VolumeLink = Callable[[str, str], str | None]
-_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_MAX_BYTES = 16 << 20  # far above any real definition; bounds what a broken caller can cost
+# Far above any real definition; they bound what metadata, which others may write, can cost.
+_MAX_LUNS, _MAX_PORTALS = 1000, 64
+_LETTERS = re.compile(r"[A-Za-z]{1,4}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,7 @@ def parse(
     Without `with_metadata` only the disks count, whatever our element says. `volume_link` tells
     the link of a storage pool's volume, None for one that is not iSCSI's.
     """
-    if len(xml) > _MAX_BYTES:
-        raise errors.Invalid("the domain XML is larger than 16 MiB")
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError as error:
-        raise errors.Invalid(f"the domain XML is malformed: {error}") from error
+    root = tree(xml)
     if root.tag != "domain":
         raise errors.Invalid(f"<domain> expected, not <{root.tag[:40]}>")
     # State files are named by it.
@@ -91,7 +89,7 @@ def parse(
     ours = with_metadata and element is not None and element.get("uuid", "").lower() == uuid
     return Domain(
         uuid=uuid,
-        name=root.findtext("name", ""),
+        name=errors.one_line(root.findtext("name", "")),
         disks=tuple(_disks(root, volume_link)),
         luns=tuple(_luns(element)) if ours and element is not None else (),
         overlays=any(
@@ -102,6 +100,20 @@ def parse(
     )
 
 
+def tree(xml: bytes) -> ElementTree.Element:
+    """Parse XML that libvirt wrote; raises errors.Invalid.
+
+    Entities that grow without end are refused by expat itself (billion laughs), from 2.4.1 on.
+    """
+    if len(xml) > MAX_XML:
+        raise errors.Invalid("the XML is larger than 16 MiB")
+    try:
+        return ElementTree.fromstring(xml)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        # The latter two for an encoding that is not one of XML's.
+        raise errors.Invalid(f"the XML is malformed: {error}") from error
+
+
 def _disks(root: ElementTree.Element, volume_link: VolumeLink) -> Iterator[Disk]:
     for disk in root.iterfind("devices/disk"):
         sources = (_source(source, volume_link) for source in disk.iter("source"))
@@ -110,7 +122,7 @@ def _disks(root: ElementTree.Element, volume_link: VolumeLink) -> Iterator[Disk]
             continue
         target, driver = disk.find("target"), disk.find("driver")
         yield Disk(
-            target=target.get("dev", "?") if target is not None else "?",
+            target=errors.one_line(target.get("dev", "?")) if target is not None else "?",
             links=links,
             read_only=disk.find("readonly") is not None,
             shareable=disk.find("shareable") is not None,
@@ -139,7 +151,10 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
             f"kvmlun metadata has version {version[:20]!r}, this host reads {VERSION}; "
             "upgrade kvmlun here"
         )
-    for disk in element.iterfind(f"{{{NAMESPACE}}}disk"):
+    disks = element.findall(f"{{{NAMESPACE}}}disk")
+    if len(disks) > _MAX_LUNS:
+        raise errors.Invalid(f"kvmlun metadata has more than {_MAX_LUNS} disks")
+    for disk in disks:
         size = disk.get("size", "")
         if not (size.isascii() and size.isdigit() and len(size) < 20):
             raise errors.Invalid(f"kvmlun metadata has a disk of size {size[:40]!r}")
@@ -149,6 +164,8 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
         )
         if not portals:
             raise errors.Invalid("kvmlun metadata has a disk without a portal")
+        if len(portals) > _MAX_PORTALS:
+            raise errors.Invalid(f"kvmlun metadata has a disk of more than {_MAX_PORTALS} portals")
         yield Lun(
             wwid=Wwid.parse(disk.get("wwid", "")),
             address=LunAddress(
@@ -233,6 +250,6 @@ def disk_xml(link: str, target: str, sectors: Sectors | None = None, explain: bo
 
 def _bus(target: str) -> str:
     for prefix, bus in (("vd", "virtio"), ("sd", "scsi"), ("hd", "ide")):
-        if target.startswith(prefix) and target[2:].isascii() and target[2:].isalpha():
+        if target.startswith(prefix) and _LETTERS.fullmatch(target[2:]):
             return bus
-    raise errors.Invalid(f"{target!r} is no disk target; use vda, vdb, … or sda, sdb, …")
+    raise errors.Invalid(f"{target[:80]!r} is no disk target; use vda, vdb, … or sda, sdb, …")

@@ -6,8 +6,7 @@ terminal: what is wrong, with what, and the remedy where there is one.
 
 import enum
 
-# A name from outside may have any length, and virsh and the journal show all of it.
-_LONGEST = 2000
+LONGEST = 1000  # characters in one line, whatever was quoted in it
 
 
 class Exit(enum.IntEnum):
@@ -96,9 +95,13 @@ class Found(Error):
 
 
 def one_line(text: str) -> str:
-    """Return `text` with control characters and line breaks made visible spaces, if long cut."""
-    line = " ".join(printable(text[: 2 * _LONGEST]).split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+    """Return `text` with control characters and line breaks made visible spaces.
+
+    A long one keeps both ends: the first tells what is wrong, the last the remedy.
+    """
+    line = " ".join(printable(text).split())
+    half = LONGEST // 2 - 1
+    return line if len(line) <= LONGEST else f"{line[:half]}…{line[-half:]}"
 
 
 def printable(text: str) -> str:

@@ -18,6 +18,7 @@ BYPASS = "/run/kvmlun/bypass"
 POOLS = ("/run/libvirt/storage", "/etc/libvirt/storage")
 # Whatever is asked can be asked again, as after the death of a daemon that was at it.
 TRIES = 3
+_UUID_LENGTH = 36
 
 
 class Refusal(Exception):
@@ -40,6 +41,8 @@ def main(argv: list[str], xml: bytes) -> int:
         "deadline": hookproto.ASKED.get(operation, 0.0),
     }
     try:
+        if len(xml) > hookproto.MAX_XML:
+            raise Refusal("the domain XML is larger than 16 MiB")
         if asked:
             _ask(header, xml)
         else:
@@ -95,11 +98,16 @@ def _send(header: dict[str, object], xml: bytes, seconds: float) -> _socket.sock
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     connection.settimeout(seconds)
     connection.connect(hookproto.SOCKET)
-    fields = (f'"{key}": {_encode(value)}' for key, value in header.items())
-    data = f"{{{', '.join(fields)}}}".encode()
-    connection.sendall(len(data).to_bytes(4, "big") + data + xml)
+    connection.sendall(_frame(header) + xml)
     connection.shutdown(_socket.SHUT_WR)
     return connection
+
+
+def _frame(header: dict[str, object]) -> bytes:
+    """Return the header as hookproto describes it, with its length."""
+    fields = (f'"{key}": {_encode(value)}' for key, value in header.items())
+    data = f"{{{', '.join(fields)}}}".encode()
+    return len(data).to_bytes(4, "big") + data
 
 
 def _encode(value: object) -> str:
@@ -124,16 +132,18 @@ def concerns(xml: bytes) -> bool:
     """
     try:
         with open(WWIDS, "rb") as file:
-            catalog = file.read()
+            catalog = set(file.read().split())
     except OSError:
         catalog = None
-    if b"overlay=" in _metadata(xml) or any(map(_is_iscsi_pool, _attributes(xml, b"pool"))):
+    metadata = _metadata(xml)
+    if b"overlay=" in metadata or any(map(_is_iscsi_pool, _attributes(xml, b"pool"))):
         return True
+    known = (catalog or set()) | set(metadata.replace(b'"', b"'").split(b"'"))
     for link in _links(xml):
         judged, wwid = links.judge(link), links.spelled(link).encode()
         if judged == links.OURS or (judged == links.UNSEEN and catalog is None):
             return True
-        if wwid and (wwid in (catalog or b"") or wwid in _metadata(xml)):
+        if wwid and wwid in known:
             return True
     return False
 
@@ -144,7 +154,7 @@ def _is_iscsi_pool(name: str) -> bool:
         try:
             with open(f"{folder}/{name}.xml", "rb") as file:
                 return b"<pool type='iscsi'" in file.read()
-        except OSError:
+        except (OSError, ValueError):  # a NUL in the name
             continue
     return False
 
@@ -173,7 +183,7 @@ def _metadata(xml: bytes) -> bytes:
 def _bypassed(xml: bytes, name: str) -> bool:
     """Break-glass: an operator said that this VM is to start unchecked."""
     uuid = xml.partition(b"<uuid>")[2].partition(b"</uuid>")[0].decode(errors="replace").strip()
-    if not uuid.replace("-", "").isalnum() or not os.path.exists(f"{BYPASS}/{uuid}"):
+    if len(uuid) != _UUID_LENGTH or "/" in uuid or not os.path.exists(f"{BYPASS}/{uuid}"):
         return False
     import syslog
 

@@ -37,7 +37,10 @@ class Header:
     @classmethod
     def parse(cls, data: bytes) -> Header:
         """Raises ValueError unless `data` is a header of this or the previous version."""
-        value = json.loads(data)
+        try:
+            value = json.loads(data)
+        except RecursionError:
+            raise ValueError("the header is nested too deeply") from None
         if not isinstance(value, dict) or value.get("v") not in (
             hookproto.VERSION,
             hookproto.VERSION - 1,
@@ -50,8 +53,8 @@ class Header:
         numbers = (header.boottime, header.deadline)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError("a header field is no text")
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("a header field is no number")
+        if not all(type(number) in (int, float) and abs(number) < 1e12 for number in numbers):
+            raise ValueError("a header field is no number of seconds")
         return header
 
 

@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -169,13 +169,12 @@ class Initiator:
             found: dict[str, tuple[Portal, ...]] = {}
             problems: list[errors.Error] = []
             for target in _chain(first):
-                texts = [each.portal.decode(errors="replace") for each in _chain(target.portals)]
-                name = target.target_name.decode(errors="replace")
+                addresses = [each.portal for each in _chain(target.portals)]
                 try:
-                    portals = [Portal.parse(text.partition(",")[0]) for text in texts]
-                    found[parse_target(name)] = tuple(portals) or (portal,)
+                    name, portals = _offered(target.target_name, addresses)
+                    found[name] = portals or (portal,)
                 except errors.Invalid as problem:
-                    problems.append(errors.Invalid(f"{name[:80]!r}: {problem}"))
+                    problems.append(problem)
             session.run("iscsi_free_discovery_data", first)
             _left_out("targets", problems)
             return found
@@ -359,6 +358,13 @@ def _chain(pointer: Any) -> Iterator[Any]:
     while pointer:
         yield pointer.contents
         pointer = pointer.contents.next
+
+
+def _offered(target: bytes, addresses: Iterable[bytes]) -> tuple[str, tuple[Portal, ...]]:
+    """Return a target and its portals (RFC 7143, 13.8); raises errors.Invalid."""
+    name = target.decode(errors="replace")
+    texts = (address.decode(errors="replace") for address in addresses)
+    return parse_target(name), tuple(Portal.parse(text.partition(",")[0]) for text in texts)
 
 
 def _page(identification: _Identification) -> bytes:

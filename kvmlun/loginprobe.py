@@ -111,13 +111,8 @@ def portal_group(header: bytes, data: bytes) -> int | None:
         return None
     for pair in data.split(b"\0"):
         key, _, value = pair.partition(b"=")
-        if (
-            key == b"TargetPortalGroupTag"
-            and value.isdigit()
-            and len(value) < 6
-            and int(value) < 0x10000
-        ):
-            return int(value)
+        if key == b"TargetPortalGroupTag" and value.isdigit() and len(value) < 6:
+            return int(value) if int(value) < 0x10000 else None
     return None
 
 

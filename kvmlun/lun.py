@@ -22,6 +22,7 @@ _TARGET = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _TARGET_MAX = 223
+_PORT = re.compile(r"[0-9]{1,5}")
 # SPC-5, 7.8.6: NAA 2, 3 and 5 have 16 hexadecimal digits, NAA 6 has 32; an EUI-64 has 16, 24 or 32.
 _NAA = re.compile(r"[235][0-9a-f]{15}|6[0-9a-f]{31}")
 _EUI = re.compile(r"[0-9a-f]{16}([0-9a-f]{8}){0,2}")
@@ -53,7 +54,8 @@ class Wwid:
             value = value.lower()
         if form is None or not form.fullmatch(value):
             raise errors.Invalid(
-                f"{text!r} is no WWID: naa. with 16 or 32 hexadecimal digits, eui. with 16, or t10."
+                f"{text[:80]!r} is no WWID: naa. with 16 or 32 hexadecimal digits, eui. with 16, "
+                "or t10."
             )
         return cls(f"{kind}.{value}")
 
@@ -129,10 +131,10 @@ class Portal:
             address = None
         if address is None or getattr(address, "scope_id", None):
             raise errors.Invalid(
-                f"portal {text!r} must be an IP address, with :port if it is not 3260"
+                f"portal {text[:80]!r} must be an IP address, with :port if it is not 3260"
             )
-        if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
-            raise errors.Invalid(f"portal {text!r} has no valid port")
+        if not (_PORT.fullmatch(port) and 0 < int(port) < 65536):
+            raise errors.Invalid(f"portal {text[:80]!r} has no valid port")
         return cls(str(address), int(port))
 
     @property
@@ -225,7 +227,7 @@ def parse_lun(value: object) -> int:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 0x4000:
         return value
-    raise errors.Invalid(f"{value!r} is no logical unit number (0 to 16383)")
+    raise errors.Invalid(f"{str(value)[:80]!r} is no logical unit number (0 to 16383)")
 
 
 def parse_by_path(link: str) -> Lun | None:
@@ -239,7 +241,7 @@ def parse_by_path(link: str) -> Lun | None:
     match = _BY_PATH.fullmatch(name)
     if match is None:
         raise errors.Invalid(f"{link[:300]!r} is no by-path link of a whole iSCSI disk")
-    number = match["lun"]
+    number = match["lun"].lower()
     lun = int(number, 16) >> 48 & 0x3FFF if number.startswith("0x") else int(number)
     address = LunAddress(parse_target(match["target"]), lun)
     return Lun(None, address, (Portal.make(match["host"], match["port"], name),))

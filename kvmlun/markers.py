@@ -39,8 +39,8 @@ class Markers:
         self._map_folder, self._listed = maps, listed
         self._maps = {path.name: made for path, made in statefile.read_all(listed, _made)}
         self._properties = properties
-        self._marks = {path.name: value for path, value in statefile.read_all(folder, dict)}
-        known = {mark.get("wwid") for mark in self._marks.values()}
+        self._marks = {path.name: value for path, value in statefile.read_all(folder, _mark)}
+        known = {mark["wwid"] for mark in self._marks.values()}
         for path in properties.glob("*"):
             if path.name not in known:
                 statefile.remove(path)
@@ -85,9 +85,15 @@ class Markers:
 
     def drop(self, id_path: str) -> None:
         statefile.remove(self._folder / id_path)
-        wwid = self._marks.pop(id_path, {}).get("wwid")
-        if wwid and all(mark.get("wwid") != wwid for mark in self._marks.values()):
+        wwid = self._marks.pop(id_path, {}).get("wwid", "")
+        # A t10 name has no properties, and may have any character.
+        if wwid.startswith("naa.") and all(mark["wwid"] != wwid for mark in self._marks.values()):
             statefile.remove(self._properties / wwid)
+
+
+def _mark(value: dict[str, Any]) -> dict[str, Any]:
+    wwid = value.get("wwid", "")
+    return {"scanned": bool(value["scanned"]), "wwid": wwid and str(Wwid.parse(wwid))}
 
 
 def _made(mark: dict[str, Any]) -> bool:

@@ -78,7 +78,7 @@ def records(target: str, portal: Portal, roots: tuple[Path, ...] = ROOTS) -> lis
 def is_ours(record: Path) -> bool:
     """Tell whether write() made a record; iscsiadm puts its own version into the first line."""
     try:
-        with open(record) as file:
+        with open(record, errors="replace") as file:
             return file.readline() == _FIRST_LINE
     except OSError:
         return False
@@ -216,7 +216,9 @@ def _defaults(file: Path) -> dict[str, str]:
 
 
 def _settings(file: Path, prefix: str) -> dict[str, str]:
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines()]
+    # A line ends at a NUL for open-iscsi, which is C.
+    text = file.read_text(errors="replace")
+    lines = [line.partition("\0")[0].strip() for line in text.splitlines()]
     pairs = (line.partition("=") for line in lines if line.startswith(prefix))
     return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 

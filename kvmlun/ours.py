@@ -14,6 +14,8 @@ from .lun import Lun, LunAddress, Wwid, parse_by_path
 # A disk of a domain, the link that names it there (or will), and the LUN that it means.
 Source = tuple[Disk, str, Lun]
 
+_MAX_LUNS = 1000  # each is compared with each
+
 
 class Sources:
     """Where a host learns where to log in: the catalog, the domain's metadata, what is here.
@@ -47,6 +49,8 @@ class Sources:
             shown = {lun.wwid for _, _, lun in found}
             hidden = (lun for lun in domain.luns if lun.overlay and lun.wwid not in shown)
             found += [self._below_an_overlay(lun) for lun in hidden]
+        if len(found) > _MAX_LUNS:
+            raise errors.Refused(f"{domain.name} has more than {_MAX_LUNS} iSCSI disks")
         return found
 
     def resolve(self, link: str, metadata: Iterable[Lun]) -> Lun | None:

@@ -12,16 +12,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
-from . import errors, sysfs
+from . import domxml, errors, sysfs
 from .links import BY_PATH
 from .lun import Portal, id_path
 
 # Running ones first: a transient pool stands there only.
 FOLDERS = (Path("/run/libvirt/storage"), Path("/etc/libvirt/storage"))
 _PORT = "3260"
-_NUMBER = re.compile("[0-9]{1,5}")
+_LUN = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Pool:
         them, and its pool may name a host that only they give an address.
         """
         kind, _, number = volume.rpartition(":")
-        if not (kind.startswith("unit:") and _NUMBER.fullmatch(number)):
+        if not (kind.startswith("unit:") and _LUN.fullmatch(number)):
             return None
         portal = self.portal
         if portals and not (portal and any(p.serves(portal) for p in portals)):
@@ -73,7 +72,7 @@ def find(name: str, folders: tuple[Path, ...] = FOLDERS) -> Pool | None:
     for folder in folders:
         try:
             text = (folder / f"{name}.xml").read_bytes()
-        except OSError:
+        except (OSError, ValueError):  # a NUL in the name
             continue
         return _parse(text)
     return None
@@ -89,8 +88,8 @@ def pools(folders: tuple[Path, ...] = FOLDERS) -> Iterator[Pool]:
 
 def _parse(text: bytes) -> Pool | None:
     try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
+        root = domxml.tree(text)
+    except errors.Invalid:
         return None
     # libvirt wraps the definition of a running pool in its state.
     pool = root.find("pool") if root.tag == "poolstate" else root

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+import re
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
@@ -27,7 +29,27 @@ def _validator() -> Any:
     # Half a second on a slow host, and kvmlund alone needs it.
     import jsonschema
 
-    return jsonschema.Draft202012Validator(document())
+    base = jsonschema.Draft202012Validator
+    types = base.TYPE_CHECKER.redefine_many({"integer": _whole, "number": _finite})
+    checks = {"pattern": _pattern}
+    return jsonschema.validators.extend(base, checks, type_checker=types)(document())
+
+
+def _whole(_checker: Any, value: object) -> bool:
+    """JSON has one kind of number, so that 1.0 is an integer there; YAML and Python have two."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(checker: Any, value: object) -> bool:
+    return _whole(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _pattern(_validator: Any, pattern: str, value: object, _schema: Any) -> Iterator[Exception]:
+    """The schema's patterns are ECMAScript's, where $ is not also before a last line feed."""
+    import jsonschema
+
+    if isinstance(value, str) and not re.fullmatch(pattern, value):
+        yield jsonschema.ValidationError("")
 
 
 def problems(root: Node) -> list[errors.Config]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,9 @@ from . import errors
 
 log = logging.getLogger("kvmlun.statefile")
 T = TypeVar("T")
+_NOT_OURS = (
+    OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError, errors.Invalid
+)  # fmt: skip
 
 
 def write(path: Path, value: object, sync: bool = True) -> None:
@@ -67,13 +70,20 @@ def read_all(folder: Path, make: Callable[[dict[str, Any]], T]) -> Iterator[tupl
             if not isinstance(value, dict):
                 raise ValueError("no JSON object")
             made = make(value)
-        except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-            log.error("state file %s is ignored: %r", path, error)
+        except _NOT_OURS as error:
+            log.error("state file %s is ignored: %s", path, errors.one_line(repr(error)))
             continue
         yield path, made
 
 
 def fields(kind: type, value: dict[str, Any]) -> dict[str, Any]:
-    """Return the members of `value` that the dataclass `kind` has a field for."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: member for name, member in value.items() if name in names}
+    """Return the members of `value` that the dataclass `kind` has a field for.
+
+    Raises TypeError for one of another type; those of a tuple are for the caller to check.
+    """
+    found = {name: hint for name, hint in typing.get_type_hints(kind).items() if name in value}
+    for name, hint in found.items():
+        kinds = int | hint if float in (hint, *typing.get_args(hint)) else hint
+        if typing.get_origin(hint) is not tuple and not isinstance(value[name], kinds):
+            raise TypeError(f"{name} is of type {type(value[name]).__name__}")
+    return {name: value[name] for name in found}

@@ -50,6 +50,12 @@ class Node:
         return self.value if isinstance(self.value, list) else []
 
 
+class _Loader(yaml.SafeLoader):
+    """Counts the values, as aliases of aliases can stand for more than fits into any memory."""
+
+    left = 100_000
+
+
 def load(file: Path) -> Node:
     """Read a YAML file; raises errors.Config with file and line."""
     try:
@@ -61,8 +67,9 @@ def load(file: Path) -> Node:
 
 def parse(text: str, file: Path) -> Node:
     """Read YAML that stands, or is to stand, in `file`; raises like load()."""
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return Node(file, 1, "", None)
@@ -75,24 +82,36 @@ def parse(text: str, file: Path) -> Node:
     except RecursionError:
         raise errors.Config(f"{file}: nested too deeply") from None
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
 
 
-def _node(loader: yaml.SafeLoader, file: Path, key: str, node: yaml.Node) -> Node:
+def _node(loader: _Loader, file: Path, key: str, node: yaml.Node) -> Node:
     line = node.start_mark.line + 1
+    loader.left -= 1
+    if loader.left < 0:
+        raise Node(file, line, "", None).error(f"more than {_Loader.left} values")
     if isinstance(node, yaml.MappingNode):
         return Node(file, line, key, dict(_members(loader, file, key, node)))
     if isinstance(node, yaml.SequenceNode):
         items = [_node(loader, file, f"{key}[{i}]", item) for i, item in enumerate(node.value)]
         return Node(file, line, key, items)
-    return Node(file, line, key, loader.construct_object(node))
+    try:
+        return Node(file, line, key, loader.construct_object(node))
+    except (ValueError, LookupError, AttributeError, ArithmeticError):
+        # Whatever Python raises at a text that is not of its tag, as in !!int ''.
+        raise Node(file, line, key, None).error(f"is no {node.tag.rpartition(':')[2]}") from None
 
 
 def _members(
-    loader: yaml.SafeLoader, file: Path, key: str, node: yaml.MappingNode
+    loader: _Loader, file: Path, key: str, node: yaml.MappingNode
 ) -> Iterator[tuple[str, Node]]:
     seen: set[str] = set()
     for name_node, value in node.value:
+        if not isinstance(name_node, yaml.ScalarNode):
+            raise Node(file, name_node.start_mark.line + 1, key, None).error(
+                "has a key that is no text"
+            )
         name = str(name_node.value)
         member = _node(loader, file, f"{key}.{name}".lstrip("."), value)
         if name in seen:
@@ -104,9 +123,11 @@ def _members(
 def dump(value: object) -> str:
     """Return YAML for people: in the order given, short lists on one line.
 
-    Raises errors.Invalid where it has a value of a kind that YAML has not.
+    Raises errors.Invalid for what YAML has no form for.
     """
     try:
         return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
     except yaml.YAMLError as error:
-        raise errors.Invalid(" ".join(map(str, error.args))) from error
+        raise errors.Invalid(f"a value has no form in YAML: {error}") from error
+    except RecursionError:
+        raise errors.Invalid("nested too deeply") from None

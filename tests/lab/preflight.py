@@ -26,6 +26,7 @@ NEEDED = (
     ("python3-all", "/usr/share/doc/python3-all"),
     ("python3-setuptools", f"{_PYTHON}/setuptools"),
     ("python3-dbus-next", f"{_PYTHON}/dbus_next"),
+    ("python3-hypothesis", f"{_PYTHON}/hypothesis"),
     ("python3-jsonschema", f"{_PYTHON}/jsonschema"),
     ("python3-libvirt", f"{_PYTHON}/libvirt.py"),
     ("python3-pyudev", f"{_PYTHON}/pyudev"),

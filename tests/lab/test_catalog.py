@@ -75,7 +75,8 @@ def test_check_tells_every_mistake(s: Stage, host: Machine) -> None:
     assert (code, [line.partition(": ")[2] for line in lines]) == (
         6,
         [
-            "/etc/kvmlun/kvmlun.yaml:1: settings.grace: must be a number of seconds",
+            "/etc/kvmlun/kvmlun.yaml:1: settings.grace: must be a number of seconds, at most "
+            "a year",
             "/etc/kvmlun/volumes.d/y.yaml:2: volumes.a.lun: must be a logical unit number "
             "(0 to 16383)",
             "/etc/kvmlun/volumes.d/y.yaml:2: volumes.a: portals is missing",

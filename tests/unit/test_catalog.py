@@ -97,3 +97,11 @@ def test_a_pin_that_another_volume_has_is_refused(folder):
     with pytest.raises(errors.Unknown):
         catalog.repin("vm3", OTHER_WWID, folder)
     assert files(folder) == before
+
+
+@pytest.mark.parametrize("value", [object(), {"a": object()}, [b"x", object()]])
+def test_what_yaml_has_no_form_for_is_refused(folder, value):
+    """D-Bus has variants in variants."""
+    with pytest.raises(errors.Invalid, match="vm1"):
+        catalog.add("vm1", {**VOLUME, "wwid": value}, folder)
+    assert files(folder) == {}

@@ -157,3 +157,31 @@ def test_the_hook_gets_the_catalogs_wwids(tmp_path):
     loaded = load(tmp_path, "volumes:\n" + VOLUME)
     config.write_wwids(loaded, tmp_path / "lib/wwids")
     assert (tmp_path / "lib/wwids").read_text() == f"{WWID}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        VOLUME.replace("vm1: {", '"vm1\\n": {'),
+        VOLUME.replace("portals", 'secret: "san\\n", portals'),
+        VOLUME.replace("portals", 'ifaces: ["eth0\\n"], portals'),
+    ],
+)
+def test_a_line_feed_is_in_no_name(tmp_path, text):
+    """Python's $ is also before a last line feed."""
+    with pytest.raises(errors.Config):
+        load(tmp_path, "volumes:\n" + text)
+
+
+def test_whole_numbers_are_no_floats(tmp_path):
+    """jsonschema takes 1.0 for an integer; D-Bus and the parser of LUNs do not."""
+    text = VOLUME.replace("portals", "min_paths: 1.0, portals")
+    with pytest.raises(errors.Config, match="min_paths: must be a whole number"):
+        load(tmp_path, "volumes:\n" + text)
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "1e300", "1" + "0" * 400])
+@pytest.mark.parametrize("key", ["grace", "login", "replacement", "login_attempts"])
+def test_a_setting_has_an_end(tmp_path, key, value):
+    with pytest.raises(errors.Config, match=f"settings.{key}: must be"):
+        load(tmp_path, f"settings: {{{key}: {value}}}\n")

@@ -139,7 +139,7 @@ def test_disk_xml_is_found_again_in_a_domain():
         assert wanted in xml
 
 
-@pytest.mark.parametrize("target", ["", "vd", "xvda", "vd1", "vda'/><x"])
+@pytest.mark.parametrize("target", ["", "vd", "xvda", "vd1", "vda'/><x", "vd" + "a" * 9])
 def test_other_targets_are_refused(target):
     with pytest.raises(errors.Invalid):
         domxml.disk_xml(LINK, target)
@@ -147,3 +147,35 @@ def test_other_targets_are_refused(target):
 
 def test_a_by_path_link_is_a_source():
     assert domxml.parse(domain(disk(BY_PATH))).links == (BY_PATH,)
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "rot13", "idna", "none"])
+def test_an_encoding_that_expat_does_not_know_is_malformed(encoding):
+    xml = f"<?xml version='1.0' encoding='{encoding}'?>".encode() + domain()
+    with pytest.raises(errors.Invalid, match="malformed"):
+        domxml.parse(xml)
+
+
+@pytest.mark.parametrize("uuid", ["", "..", "../../etc/x", UUID.replace("-", "/"), UUID + "0"])
+def test_a_uuid_has_its_form(uuid):
+    """Leases have it in their file's name."""
+    with pytest.raises(errors.Invalid, match="UUID"):
+        domxml.parse(domain(uuid=uuid))
+
+
+def test_a_name_is_one_line():
+    assert domxml.parse(domain().replace(b"vm 1", b"vm&#10;&#x2028;1")).name == 'vm 1 "\xe4"'
+
+
+def test_metadata_has_an_end():
+    """Everybody who may write metadata could otherwise keep the daemon busy."""
+    with pytest.raises(errors.Invalid, match="more than 1000 disks"):
+        domxml.parse(domain(metadata=stored([LUN] * 1001)))
+    portals = tuple(Portal("10.0.0.1", port) for port in range(1, 66))
+    with pytest.raises(errors.Invalid, match="more than 64 portals"):
+        domxml.parse(domain(metadata=stored([dataclasses.replace(LUN, portals=portals)])))
+    assert domxml.parse(domain(metadata=stored([LUN] * 1000)), with_metadata=False).luns == ()
+
+
+def test_deep_xml_is_taken_as_it_is():
+    assert domxml.parse(domain("<a>" * 100000 + "</a>" * 100000)).disks == ()

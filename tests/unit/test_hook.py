@@ -7,6 +7,7 @@ import struct
 import subprocess
 import syslog
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,44 @@ def test_a_broken_package_kills_no_running_guest(tmp_path, operation, code, sour
     )  # fmt: skip
     assert done.returncode == code and done.stdout == b""
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("uuid", ["..", ".", "a", "../bypass/a", "\0"])
+def test_break_glass_is_for_one_uuid(place, uuid):
+    (place / "wwids").write_text(f"{WWID}\n")
+    (place / "bypass").mkdir()
+    (place / "bypass" / "a").touch()
+    assert hook.main([NAME, "prepare", "begin", "-"], xml(WWID.link, uuid)) == 1
+
+
+def test_a_pools_name_that_no_file_can_have(place):
+    assert not hook.concerns(b"<source pool='a\0b' volume='unit:0:0:0'/>")
+
+
+@pytest.mark.parametrize("operation, code", [("prepare", 1), ("started", 0)])
+def test_xml_that_is_too_large_is_refused_and_not_read_to_its_end(tmp_path, operation, code):
+    """libvirt itself takes no text above 4 MiB from a client (REMOTE_STRING_MAX)."""
+    here = tmp_path / "hook"
+    package = str(FAST.parents[1])
+    here.write_text(FAST.read_text().replace("/usr/lib/python3/dist-packages", package))
+    with subprocess.Popen(
+        ["python3", "-I", "-S", here, "vm1", operation, "begin", "-"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as hooked:  # fmt: skip
+        sent = 0
+        with pytest.raises(BrokenPipeError):
+            while sent < 100 << 20:
+                sent += os.write(hooked.stdin.fileno(), b"x" * 65536)
+        out, err = hooked.stdout.read(), hooked.stderr.read()
+    assert (hooked.returncode, out) == (code, b"") and sent < 17 << 20
+    assert err == (b"kvmlun: the domain XML is larger than 16 MiB\n" if code else b"")
+
+
+def test_many_links_take_no_longer_each(place):
+    """A client of libvirt may define any number of disks: a look at each must be cheap."""
+    (place / "wwids").write_text(f"{WWID}\n")
+    links = (f"<source dev='/dev/disk/by-id/wwn-0x{i:032x}'/>" for i in range(10**5))
+    many = metadata(WWID) + "".join(links).encode()
+    began = time.process_time()
+    assert not hook.concerns(many)
+    assert time.process_time() - began < 5

@@ -5,11 +5,16 @@ import json
 import socket
 import struct
 
+import pytest
+
 from kvmlun import hookserver
 from kvmlun.hookserver import HookServer
 from kvmlun.leases import boottime
 
 XML = b"<domain><name>vm1</name><uuid>3c1b0f5e-0000-4000-8000-000000000001</uuid></domain>"
+
+HEADER = json.dumps({"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "vm1",
+                     "boottime": boottime(), "deadline": 45.0}).encode()  # fmt: skip
 
 
 class SlowManager:
@@ -26,11 +31,12 @@ class SlowManager:
         await self.go_on.wait()
 
 
+def framed(header):
+    return struct.pack(">I", len(header)) + header
+
+
 def request():
-    header = {"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "vm1",
-              "boottime": boottime(), "deadline": 45.0}  # fmt: skip
-    data = json.dumps(header).encode()
-    return struct.pack(">I", len(data)) + data + XML
+    return framed(HEADER) + XML
 
 
 def bind(path):
@@ -86,3 +92,52 @@ def test_a_call_that_takes_too_long_gets_no_answer_and_may_ask_the_next(tmp_path
         assert await call == b""
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def reply(data):
+    async def scenario():
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await HookServer(SlowManager())._reply(reader)
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 60000,
+        b"\xff",
+        *(
+            HEADER.replace(b'"deadline": 45.0', b'"deadline": ' + value)
+            for value in (b"NaN", b"Infinity", b"1" * 400, b"true", b"null")
+        ),
+    ],
+)
+def test_a_header_that_no_hook_writes_is_malformed(header):
+    assert reply(framed(header) + XML)["line"] == "malformed hook call"
+
+
+@pytest.mark.parametrize("length", [0, 3, 60000, 0xFFFFFFFF])
+def test_a_length_that_is_not_that_of_the_header_is_malformed(length):
+    assert reply(struct.pack(">I", length) + HEADER)["line"] == "malformed hook call"
+
+
+def test_a_hundred_megabytes_of_xml_are_refused_without_reading_them(tmp_path):
+    async def scenario():
+        server = HookServer(SlowManager())
+        await server.start(bind(tmp_path / "s"))
+        _, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(framed(HEADER))
+        sent = 0
+        with pytest.raises(ConnectionError):
+            while sent < 100 << 20:
+                writer.write(bytes(1 << 20))
+                sent += 1 << 20
+                await writer.drain()
+        writer.close()
+        await server.stop()
+        return sent
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 10)) < 20 << 20

@@ -102,3 +102,15 @@ def test_the_initiators_name_is_that_of_iscsid(tmp_path):
     file.write_text("## comment\nInitiatorName=iqn.1993-08.org.debian:01:abc\n")
     assert loginprobe.initiator(file) == "iqn.1993-08.org.debian:01:abc"
     assert loginprobe.initiator(tmp_path / "none") == ""
+
+
+def test_a_tag_of_thousands_of_digits_is_none():
+    """Python refuses by itself to make a number of more than 4300 digits."""
+    text = b"TargetPortalGroupTag=" + b"1" * 5000 + b"\0"
+    assert loginprobe.portal_group(*response(0, text)) is None
+
+
+def test_an_initiator_name_beside_text_that_is_not_utf_8(tmp_path):
+    file = tmp_path / "initiatorname.iscsi"
+    file.write_bytes(b"# Caf\xe9\nInitiatorName=iqn.2026-11.com.example:kvm1\n")
+    assert loginprobe.initiator(file) == "iqn.2026-11.com.example:kvm1"

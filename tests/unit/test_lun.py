@@ -5,6 +5,8 @@ import pytest
 from kvmlun import errors
 from kvmlun.lun import LunAddress, Portal, Wwid, id_path, parse_by_path, parse_lun, parse_target
 
+from .worlds import BY_PATH
+
 NAA6 = "6001405a1b2c3d4e5f60718293a4b5c6"
 
 
@@ -148,3 +150,27 @@ def test_no_target_name_has_signs_that_shells_paths_or_logs_take_for_more(sign):
 def test_malformed_lun_numbers_are_refused(value):
     with pytest.raises(errors.Invalid):
         parse_lun(value)
+
+
+@pytest.mark.parametrize("letter", ["\u017f", "\u212a"])
+def test_letters_that_only_look_like_ascii_in_any_case_are_in_no_name(letter):
+    """re.IGNORECASE takes them for s and k."""
+    with pytest.raises(errors.Invalid):
+        parse_target(f"iqn.2026-11.com.example:{letter}")
+    assert parse_by_path(BY_PATH.replace("-iscsi-", f"-i{letter}csi-")) is None
+    with pytest.raises(errors.Invalid):
+        parse_by_path(BY_PATH.replace("-lun-0", f"{letter}-lun-0"))
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1:" + "9" * 5000, "x" * 5000, "\n" * 5000])
+def test_a_long_text_is_refused_in_a_short_line(text):
+    """Python refuses by itself to make a number of more than 4300 digits."""
+    for parse in (Portal.parse, Wwid.parse, parse_target, parse_lun):
+        with pytest.raises(errors.Invalid) as refusal:
+            parse(text)
+        assert len(str(refusal.value)) < 300 and str(refusal.value).isprintable()
+
+
+def test_a_number_in_capitals_is_the_same_number():
+    lun = parse_by_path(BY_PATH.replace("-lun-0", "-lun-0X4101000000000000"))
+    assert lun.address.lun == 0x101

@@ -215,3 +215,11 @@ def test_the_database_is_the_one_that_iscsiadm_was_built_for(tmp_path):
     other.write_bytes(b"/srv/nodes")
     with pytest.raises(errors.Storage, match="does not know"):
         nodedb.root(other)
+
+
+def test_a_record_in_another_encoding_is_somebody_elses(tmp_path):
+    record = tmp_path / "nodes" / TARGET / "10.77.1.1,3260,1/default"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(b"# Caf\xe9\nnode.name = x\n")
+    assert nodedb.records(TARGET, PORTAL, (tmp_path,)) == [record]
+    assert not nodedb.is_ours(record)

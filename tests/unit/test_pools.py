@@ -112,3 +112,13 @@ def test_a_domain_with_a_pools_volume(folders):
 def test_the_hook_asks_for_iscsi_pools_only(folders, name, asks):
     (folders[0].parent / "wwids").write_text("")
     assert hook.concerns(DOMAIN.replace("san &amp; more", name).encode()) is asks
+
+
+def test_a_file_or_a_number_that_libvirt_never_writes(tmp_path):
+    for encoding in ("utf-7", "rot13", "none"):
+        (tmp_path / "a.xml").write_text(f"<?xml version='1.0' encoding='{encoding}'?>{POOL[270:]}")
+        assert pools.find("a", (tmp_path,)) is None
+    assert pools.find("a\0b", (tmp_path,)) is None
+    pool = pools.Pool("p", TARGET, "10.77.1.1", "9" * 5000)
+    assert pool.portal is None
+    assert pools.Pool("p", TARGET, "10.77.1.1", "3260").link("unit:0:0:" + "9" * 5000) is None

@@ -219,3 +219,22 @@ def test_a_write_that_fails_leaves_no_file(tmp_path, monkeypatch):
 def test_a_mark_that_cannot_be_written_is_an_error(full):
     with pytest.raises(errors.Storage):
         Markers(full).put(ID_PATH, scanned=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100000,
+        "\xff",
+        json.dumps({"uuid": [], "name": 1, "began": "x", "needs": [{"target": 1}]}),
+        json.dumps({"uuid": UUID, "name": "vm1", "began": 1.0, "needs": [], "settled": "x"}),
+        json.dumps({"target": [], "host": {}, "port": "x", "record": 1, "boot_id": None}),
+        json.dumps({"wwid": [1], "scanned": {}}),
+        json.dumps({"wwid": "../../x", "scanned": True}),
+    ],
+)
+def test_what_is_no_state_of_ours_keeps_no_daemon_from_its_start(tmp_path, text):
+    (tmp_path / "x.json").write_text(text, encoding="latin-1")
+    assert Leases(tmp_path).all == ()
+    assert Ledger(tmp_path, "boot").entries == ()
+    assert Markers(tmp_path, tmp_path / "no", tmp_path / "no", tmp_path / "no").all == frozenset()

@@ -1,0 +1,47 @@
+"""One parser under libFuzzer (atheris), in a process of its own: found coverage guides the inputs.
+
+Run by campaign.py with the virtual environment's interpreter, as ``libfuzzer.py PARSER OPTION…``.
+"""
+
+import logging
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris  # type: ignore[import-not-found]
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+with atheris.instrument_imports(include=["kvmlun"]):
+    import kvmlun.hookserver  # noqa: F401
+from tests.fuzz import parsers, seeds  # noqa: E402
+
+_ENDS = b" \n\0'\"<>=,:{}[]"
+
+
+def mutate(data: bytes, longest: int, seed: int) -> bytes:
+    """Every other time put a hostile text where a value is; else libFuzzer's own mutation."""
+    draw = random.Random(seed)
+    if not data or draw.random() < 0.5:
+        return bytes(atheris.Mutate(data, longest))
+    begin = draw.randrange(len(data))
+    end = begin
+    while end < len(data) and data[end] not in _ENDS:
+        end += 1
+    while begin and data[begin - 1] not in _ENDS:
+        begin -= 1
+    return (data[:begin] + draw.choice(seeds.HOSTILE) + data[end:])[:longest]
+
+
+def main() -> None:
+    logging.disable(logging.CRITICAL)
+    check = parsers.PARSERS[sys.argv[1]].check
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        folder = Path(name)
+        with parsers.place(folder):
+            arguments = [sys.argv[0], *sys.argv[2:]]
+            atheris.Setup(arguments, lambda data: check(data, folder), custom_mutator=mutate)
+            atheris.Fuzz()
+
+
+main()
