@@ -84,6 +84,7 @@ class Manager:
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),
             lambda link: inventory.lun_of_link(link, sysfs.sessions()),
+            lambda portal: self.config.allows(portal),
         )
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
