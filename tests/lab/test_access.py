@@ -255,3 +255,25 @@ def test_a_secret_goes_to_portals_of_the_operator_only(s: Stage, listener: Liste
         fails(vm2, host, listener)
         assert any("CHAP" in offer for offer in listener.offers)
     s.wait_clean()
+
+
+@pytest.mark.campaign
+def test_a_daemon_that_may_not_see_who_has_a_disk_open(s: Stage) -> None:
+    """Its sandbox was made tighter than it can be: it takes nothing away."""
+    host, volume = s.kvms[0], s.volume("vm1")
+    s.peer.know(host, "vm1", [volume])
+    drop_in = "/run/systemd/system/kvmlund.service.d/tighter.conf"
+    host.put(b"[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n", drop_in)
+    host.run("systemctl daemon-reload; systemctl restart kvmlund")
+    try:
+        link = host.run("kvmlun connect vm1-0").out.strip()
+        user = host.spawn(f"exec 9<{link}; exec setpriv --reuid nobody --clear-groups sleep 300")
+        since = host.run("date +%s").out.strip()
+        host.run("kvmlun disconnect vm1-0")
+        told = f"journalctl -u kvmlund --since @{since} | grep 'lacks CAP_SYS_PTRACE'"
+        wait_for("the refusal", lambda: host.run(told, check=False).rc == 0, 30)
+        assert s.states()[0].targets == [volume.iqn]
+        user.stop()
+    finally:
+        host.run(f"rm {drop_in}; systemctl daemon-reload; systemctl restart kvmlund")
+    s.wait_clean()
