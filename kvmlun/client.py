@@ -125,7 +125,9 @@ def _error(reply: Message) -> errors.Error:
     if reply.error_name.startswith(names.ERROR):
         return _KINDS.get(reply.error_name.removeprefix(names.ERROR), errors.Error)(text)
     if reply.error_name == "org.freedesktop.DBus.Error.AccessDenied":
-        return errors.Unreachable("looking is for root and the group libvirt, the rest for root")
+        return errors.Unreachable(
+            "looking and connecting are for root and the group libvirt, the rest for root"
+        )
     return errors.Unreachable(f"kvmlund does not answer: {text}; see systemctl status kvmlund")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import errors, schema, yamlfile
-from .lun import Lun, LunAddress, Portal, Wwid, parse_lun, parse_target
+from .lun import Lun, LunAddress, Network, Portal, Wwid, parse_lun, parse_network, parse_target
 from .yamlfile import Node
 
 FOLDER = Path("/etc/kvmlun")
@@ -36,6 +36,8 @@ class Settings:
         so that many VMs that start one after the other do not wait for it each.
     audit: how often everything is looked at without any event.
 
+    portals (no time): the networks in which a LUN that is not in the catalog may be logged in
+        to, None for any; who writes a VM's metadata chooses its portals.
     retry_autostart (no time): start a domain with autostart whose storage did not
         answer, once it does; off, since it may run on another host by then.
     """
@@ -49,6 +51,7 @@ class Settings:
     noop: float = 5
     silence: float = 60
     audit: float = 30
+    portals: tuple[Network, ...] | None = None
     retry_autostart: bool = False
 
     def node_record(self) -> dict[str, str]:
@@ -87,6 +90,16 @@ class Config:
 
     def by_address(self, address: LunAddress) -> Lun | None:
         return next((lun for lun in self.volumes.values() if lun.address == address), None)
+
+    def names(self, portal: Portal) -> bool:
+        """Tell whether the operator named a portal, in a volume or in the settings."""
+        return any(portal.is_in(network) for network in self.settings.portals or ()) or any(
+            portal.address in lun.addresses for lun in self.volumes.values()
+        )
+
+    def allows(self, portal: Portal) -> bool:
+        """Tell whether a portal that a VM's metadata or link names may be logged in to."""
+        return self.settings.portals is None or self.names(portal)
 
 
 def load(folder: Path = FOLDER) -> Config:
@@ -141,10 +154,20 @@ def check(config: Config, file: Path, text: str) -> None:
 def _settings(node: Node, in_main: bool) -> Settings:
     if not in_main:
         raise node.error("belong into kvmlun.yaml; a file in volumes.d may have volumes only")
-    settings = Settings(**node.plain() or {})  # type: ignore[arg-type]
+    given = {key: member.value for key, member in node.members().items()}
+    if portals := node.members().get("portals"):
+        given["portals"] = _networks(portals)
+    settings = Settings(**given)  # type: ignore[arg-type]
     if settings.login * settings.login_attempts >= settings.prepare:
         raise node.error("login times login_attempts must stay below prepare")
     return settings
+
+
+def _networks(node: Node) -> tuple[Network, ...] | None:
+    """Return None for a key without a value, which is not an empty list."""
+    if node.value is None:
+        return None
+    return tuple(_parsed(each, parse_network) for each in node.items())
 
 
 def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:

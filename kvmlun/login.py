@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from . import errors, iscsi, libiscsi, loginprobe, nodedb, secrets, sessionauth, sysfs
-from .config import Settings
+from .config import Config
 from .ledger import Entry, Ledger
 from .links import BY_PATH
 from .lun import Lun, Portal
@@ -35,12 +35,12 @@ class Logins:
 
     def __init__(
         self,
-        settings: Callable[[], Settings],
+        config: Callable[[], Config],
         ledger: Ledger,
         changes: Changes,
         forget: Callable[[Entry], Awaitable[None]],
     ) -> None:
-        self._settings = settings
+        self._config = config
         self._ledger = ledger
         self._changes = changes
         self._forget = forget
@@ -66,7 +66,7 @@ class Logins:
     def _orphans_go_on(self) -> bool:
         """Tell whether iscsid may still do what a daemon before this one asked for."""
         monotonic, epoch = self._born
-        settings = self._settings()
+        settings = self._config().settings
         # iscsid's own limit, and some for iscsiadm.
         limit = settings.login * settings.login_attempts + 20
         if time.monotonic() < monotonic + limit:
@@ -188,7 +188,8 @@ class Logins:
 
     async def _renew(self, known: Lun, secret: str) -> None:
         target = known.address.target
-        chap, record = secrets.load(secret), self._node_record(secret)
+        chap = secrets.load(secret)
+        record = {**self._config().settings.node_record(), **chap.node_record()}
         problems = []
         trial = libiscsi.Initiator(loginprobe.initiator(), chap)
         async with self.lock(target, Deadline(_RENEW_SECONDS)):
@@ -215,13 +216,20 @@ class Logins:
         if problems:
             raise errors.Storage("; ".join(problems))
 
-    def _node_record(self, secret: str | None) -> dict[str, str]:
-        auth = secrets.load(secret).node_record() if secret else {}
-        return {**self._settings().node_record(), **auth}
+    def _node_record(self, portal: Portal, secret: str | None) -> dict[str, str]:
+        config, auth = self._config(), {}
+        if secret:
+            auth = secrets.load(secret).node_record()
+        elif not config.names(portal):
+            # A portal that only a VM's metadata or link names: the host's own secret, in
+            # iscsid.conf, is not for whoever listens there.
+            auth = secrets.NONE
+        return {**config.settings.node_record(), **auth}
 
     async def _log_in(self, target: str, portal: Portal, secret: str | None) -> None:
-        settings, record = self._settings(), self._node_record(secret)
-        if time.monotonic() - self._silent.get(portal, -math.inf) < settings.silence:
+        record = self._node_record(portal, secret)
+        silence = self._config().settings.silence
+        if time.monotonic() - self._silent.get(portal, -math.inf) < silence:
             await iscsi.probe(target, portal)
         ours = nodedb.may_write(target, portal)
         self._ledger.intend(target, portal)

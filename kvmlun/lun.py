@@ -15,6 +15,8 @@ from .links import BY_ID, BY_PATH
 
 ISCSI_PORT = 3260  # RFC 7143, section 4.1
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 # RFC 3720, section 3.2.6.3: at most 223 bytes; iqn., eui. or naa. names.
 _TARGET = re.compile(
     r"iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9][a-z0-9.-]*(:[a-z0-9.:_-]+)?"
@@ -149,6 +151,9 @@ class Portal:
         there = (self.host, self.port) == (wanted.host, wanted.port)
         return there and wanted.iface in ("", self.iface)
 
+    def is_in(self, network: Network) -> bool:
+        return ipaddress.ip_address(self.host) in network
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class LunAddress:
@@ -212,6 +217,17 @@ class Lun:
         """What is the same on every host, so may travel with a domain."""
         portals = tuple(dict.fromkeys(Portal(p.host, p.port) for p in self.portals))
         return dataclasses.replace(self, portals=portals, volume=None, secret=None, min_paths=1)
+
+
+def parse_network(text: str) -> Network:
+    """Parse ``10.0.0.0/24``, ``fd00::/64`` or an address alone; raises errors.Invalid."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise errors.Invalid(
+            f"{text[:80]!r} is no IP address or network; a network is written like 10.0.0.0/24, "
+            "with nothing behind its prefix"
+        ) from None
 
 
 def parse_target(text: str) -> str:

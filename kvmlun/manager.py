@@ -89,12 +89,11 @@ class Manager:
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),
             lambda link: inventory.lun_of_link(link, sysfs.sessions()),
+            lambda portal: self.config.allows(portal),
         )
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
-        self._logins = Logins(
-            lambda: self.config.settings, ledger, self.changes, self._detacher.forget
-        )
+        self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
         self._attacher = Attacher(
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge
         )

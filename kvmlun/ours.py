@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from . import errors, links
 from .domxml import Disk, Domain
 from .links import BY_PATH
-from .lun import Lun, LunAddress, Wwid, parse_by_path
+from .lun import Lun, LunAddress, Portal, Wwid, parse_by_path
 
 # A disk of a domain, the link that names it there (or will), and the LUN that it means.
 Source = tuple[Disk, str, Lun]
@@ -21,7 +21,8 @@ class Sources:
     """Where a host learns where to log in: the catalog, the domain's metadata, what is here.
 
     `present` describes the LUN that a link leads to right now: an operator's
-    own session serves as well, without any configuration.
+    own session serves as well, without any configuration. `allows` tells which
+    portals may be used: who may change a domain chooses those in its metadata and links.
     """
 
     def __init__(
@@ -29,16 +30,18 @@ class Sources:
         by_wwid: Callable[[Wwid], Lun | None],
         by_address: Callable[[LunAddress], Lun | None],
         present: Callable[[str], Lun | None],
+        allows: Callable[[Portal], bool],
     ) -> None:
         self._by_wwid = by_wwid
         self._by_address = by_address
         self._present = present
+        self._allows = allows
 
     def luns(self, domain: Domain) -> list[Source]:
         """Return disk, link and LUN for every source of `domain` that is ours.
 
-        Raises errors.Refused where the sources contradict each other or a link
-        cannot be relied on.
+        Raises errors.Refused where the sources contradict each other, a link
+        cannot be relied on, or no portal is allowed.
         """
         found = []
         for disk in domain.disks:
@@ -51,7 +54,16 @@ class Sources:
             found += [self._below_an_overlay(lun) for lun in hidden]
         if len(found) > _MAX_LUNS:
             raise errors.Refused(f"{domain.name} has more than {_MAX_LUNS} iSCSI disks")
-        return found
+        return [(disk, link, self._allowed(link, lun)) for disk, link, lun in found]
+
+    def _allowed(self, link: str, lun: Lun) -> Lun:
+        portals = tuple(portal for portal in lun.portals if self._allows(portal))
+        if not portals:
+            raise errors.Refused(
+                f"{link}: {', '.join(lun.addresses)} is no portal of a volume in /etc/kvmlun, and "
+                "not in settings.portals of /etc/kvmlun/kvmlun.yaml; if it is yours add it there"
+            )
+        return dataclasses.replace(lun, portals=portals)
 
     def resolve(self, link: str, metadata: Iterable[Lun]) -> Lun | None:
         """Return the LUN that `link` means, None if it is not an iSCSI disk's."""

@@ -21,6 +21,7 @@ from . import errors, vpd
 _BLKROGET, _BLKGETSIZE64, _BLKFLSBUF, _BLKPG = 0x125E, 0x80081272, 0x1261, 0x1269
 _BLKPG_DEL_PARTITION = 2
 _SG_IO, _SG_DXFER_FROM_DEV = 0x2285, -3
+_CAP_SYS_PTRACE = 19  # linux/capability.h
 _SECONDS = 10
 _VPD_LENGTH = 0xFFC
 _CHECK_CONDITION, _ILLEGAL_REQUEST = 2, 5  # SAM-5, 5.3; SPC-5, 4.5.6
@@ -161,8 +162,10 @@ def openers(name: str) -> list[str]:
     """Return who uses a disk or one of its partitions: processes, mounts, swap, loop devices.
 
     Processes count by device number, so that QEMU's private /dev is seen as
-    well. The device itself is not touched, so this works on a dead session too.
+    well. The device itself is not touched, so this works on a dead session too. Raises
+    errors.Refused where that can't be seen.
     """
+    _check_sight()
     block = Path("/sys/class/block", name)
     names = [name, *(child.name for child in block.glob(f"{name}*"))]
     numbers = {_text(Path("/sys/class/block", each, "dev")) for each in names}
@@ -227,6 +230,17 @@ def _opens(process: Path, wanted: set[int]) -> bool:
         if stat.S_ISBLK(status.st_mode) and status.st_rdev in wanted:
             return True
     return False
+
+
+def _check_sight() -> None:
+    """Without this capability every process looks as if it had nothing open (proc(5), fd)."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    if not effective >> _CAP_SYS_PTRACE & 1:
+        raise errors.Refused(
+            "kvmlund lacks CAP_SYS_PTRACE and can't see who has a disk open; "
+            "systemctl cat kvmlund tells what took it away"
+        )
 
 
 def _command(process: Path) -> str:

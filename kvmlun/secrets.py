@@ -21,6 +21,8 @@ _MEANING = {
     errno.ENOENT: "is not there, and kvmlund has no systemd credential of that name",
     errno.ELOOP: "is a symbolic link; the secret must be in a file itself",
 }
+# open-iscsi's setting for a login without any.
+NONE = {"node.session.auth.authmethod": "None"}
 _LENGTH = 255  # open-iscsi usr/auth.h, AUTH_STR_MAX_LEN with its end
 
 

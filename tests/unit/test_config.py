@@ -59,6 +59,27 @@ def test_drop_ins_add_volumes(tmp_path):
     }
 
 
+def test_which_portals_a_vm_may_name(tmp_path):
+    def config_of(settings):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return load(folder, f"settings: {{{settings}}}\nvolumes:\n{VOLUME}")
+
+    catalog, listed, other = Portal("10.77.1.1"), Portal("10.0.0.9", 3261), Portal("10.0.1.9")
+    alone, six = Portal("10.1.2.3"), Portal.parse("[fd00::1]:3260")
+    portals = [catalog, listed, other, alone, six, Portal("10.77.1.1", 3261)]
+
+    def told(settings):
+        found = config_of(settings)
+        return [[p for p in portals if tells(p)] for tells in (found.allows, found.names)]
+
+    assert told("") == told("portals: ") == [portals, [catalog]]
+    assert told("portals: []") == [[catalog], [catalog]]
+    listed_ones = [catalog, listed, alone, six]
+    given = 'portals: [10.0.0.0/24, "fd00::/64", 10.1.2.3]'
+    assert told(given) == [listed_ones, listed_ones]
+
+
 def test_settings(tmp_path):
     settings = load(tmp_path, "settings: {grace: 2.5, replacement: 300}\n").settings
     assert settings.grace == 2.5
@@ -102,6 +123,9 @@ def test_settings(tmp_path):
         ("volume: {}\n", ":1: volume: unknown key"),
         ("settings:\n  grace: soon\n", ":2: settings.grace: "),
         ("settings:\n  grace: -1\n", ":2: settings.grace: "),
+        ("settings:\n  portals: 10.0.0.1\n", ":2: settings.portals: must be a list"),
+        ("settings:\n  portals: [san]\n", ":2: settings.portals[0]: 'san' is no IP"),
+        ("settings:\n  portals: [10.0.0.1/24]\n", ":2: settings.portals[0]: '10.0.0.1/24' is no"),
         ("settings: {login: 30, login_attempts: 2}\n", ":1: settings: login times"),
         ("volumes: {\n", ":2: "),
         ("a: *b\n", ":1: "),

@@ -89,8 +89,13 @@ def test_a_clones_metadata_is_ignored():
     assert parsed.luns == ()
 
 
-def test_an_unknown_attribute_is_ignored():
-    text = stored([LUN]).replace("wwid=", "colour='red' wwid=")
+def test_metadata_names_no_device_secret_or_interface():
+    """What is not in the format is ignored, whatever our own values call it."""
+    text = stored([LUN])
+    for place in ("wwid=", "address="):
+        assert place in text
+        more = "device='/dev/sdb' link='/dev/vda' secret='s' volume='v' min_paths='9' iface='eth0'"
+        text = text.replace(place, f"{more} {place}")
     assert domxml.parse(domain(metadata=text)).luns == (LUN,)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from kvmlun import errors, links
 from kvmlun.domxml import Disk, Domain
+from kvmlun.lun import Portal
 from kvmlun.ours import Sources
 
 from .worlds import BY_PATH, LUN, OTHER_WWID, UUID, WWID
@@ -13,10 +14,11 @@ from .worlds import BY_PATH, LUN, OTHER_WWID, UUID, WWID
 CATALOG = dataclasses.replace(LUN, volume="vm1", size=None)
 
 
-def luns(*found_links, metadata=(), catalog=None, present=None, overlays=False):
+def luns(*found_links, metadata=(), catalog=None, present=None, overlays=False, allows=None):
     """Resolve the links of a domain; none of them exists on this machine."""
     disks = tuple(Disk("vda", (link,), False, False) for link in found_links)
-    sources = Sources(lambda _: catalog, lambda _: catalog, lambda _: present)
+    allows = allows or (lambda _portal: True)
+    sources = Sources(lambda _: catalog, lambda _: catalog, lambda _: present, allows)
     domain = Domain(UUID, "vm1", disks, tuple(metadata), overlays)
     return [lun for _, _, lun in sources.luns(domain)]
 
@@ -64,7 +66,7 @@ def test_catalog_and_metadata_that_disagree_are_refused():
 def test_metadata_and_another_volume_at_its_address_are_refused():
     catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
     disks = (Disk("vda", (WWID.link,), False, False),)
-    sources = Sources(lambda _: None, lambda _: catalog, lambda _: None)
+    sources = Sources(lambda _: None, lambda _: catalog, lambda _: None, lambda _: True)
     with pytest.raises(errors.Refused, match=f"{OTHER_WWID} in /etc/kvmlun"):
         sources.luns(Domain(UUID, "vm1", disks, (LUN,), False))
 
@@ -111,3 +113,51 @@ def test_where_a_link_leads_is_read_from_sysfs(tmp_path, monkeypatch):
     assert [judge(name) for name in ("sda", "dm-0")] == [links.OURS, links.OURS]
     assert [judge(name) for name in ("sda1", "sdb", "loop7")] == [links.LOCAL] * 3
     assert links.judge(str(tmp_path / "none"), str(tmp_path)) == links.UNSEEN
+
+
+HOSTILE = Portal("10.66.0.1")
+STRAY = dataclasses.replace(LUN, portals=(HOSTILE,))
+STRAY_PATH = BY_PATH.replace("10.77.1.1", HOSTILE.host)
+
+
+def no_hostile(portal):
+    return portal.host != HOSTILE.host
+
+
+@pytest.mark.parametrize(
+    "found_links, known",
+    [
+        ((WWID.link,), {"metadata": [STRAY]}),
+        ((WWID.link.replace("wwn-0x", "scsi-3"),), {"metadata": [STRAY]}),
+        ((STRAY_PATH,), {}),
+        ((STRAY_PATH,), {"metadata": [STRAY]}),
+        ((STRAY_PATH,), {"catalog": CATALOG}),
+        ((), {"metadata": [dataclasses.replace(STRAY, overlay=True)], "overlays": True}),
+    ],
+)
+def test_a_portal_that_is_not_allowed_is_refused_from_wherever_it_comes(found_links, known):
+    assert [lun.portals for lun in luns(*found_links, **known)] == [(HOSTILE,)]
+    with pytest.raises(errors.Refused, match="^/dev/disk/.*: 10.66.0.1:3260 .*settings.portals"):
+        luns(*found_links, **known, allows=no_hostile)
+
+
+def test_the_portals_that_are_allowed_are_used():
+    both = dataclasses.replace(LUN, portals=(HOSTILE, *LUN.portals))
+    assert luns(WWID.link, metadata=[both], allows=no_hostile) == [LUN]
+
+
+def test_a_lun_that_is_here_is_used_by_allowed_portals_only(monkeypatch):
+    monkeypatch.setattr(links, "judge", lambda _link: links.OURS)
+    with pytest.raises(errors.Refused, match="settings.portals"):
+        luns(WWID.link, present=STRAY, allows=no_hostile)
+
+
+def test_the_catalogs_portals_win_and_its_secret_goes_to_them_only():
+    catalog = dataclasses.replace(CATALOG, secret="s")
+    (found,) = luns(WWID.link, metadata=[STRAY], catalog=catalog)
+    assert (found.portals, found.secret) == (LUN.portals, "s")
+    below = dataclasses.replace(STRAY, overlay=True)
+    (found,) = luns(metadata=[below], catalog=catalog, overlays=True)
+    assert (found.portals, found.secret) == (LUN.portals, "s")
+    (found,) = luns(STRAY_PATH, metadata=[STRAY], catalog=catalog)
+    assert (found.portals, found.secret) == ((HOSTILE,), None)

@@ -35,13 +35,13 @@ def test_a_call_comes_back_and_its_worker_is_used_again(path):
         workers = Workers()
         await workers.start()
         (first,) = workers._idle
-        found = await workers.call("openers", "nodisk", timeout=10)
+        found = await workers.call("delete", "99:0:0:0", timeout=10)
         assert workers._idle == [first]
         await workers.stop()
         assert first.returncode == 0
         return found
 
-    assert run(scenario()) == []
+    assert run(scenario()) is None
 
 
 def test_an_os_error_is_told_in_one_line(path):
@@ -59,7 +59,7 @@ def test_a_worker_that_died_while_idle_is_replaced(path):
         (worker,) = workers._idle
         worker.kill()
         await worker.wait()
-        assert await workers.call("openers", "nodisk", timeout=10) == []
+        assert await workers.call("delete", "99:0:0:0", timeout=10) is None
         await workers.stop()
 
     run(scenario())
@@ -71,8 +71,8 @@ def test_a_stuck_worker_is_given_up_in_time(path):
         await workers.start()
         (worker,) = workers._idle
         worker.send_signal(signal.SIGSTOP)
-        with pytest.raises(errors.Timeout, match="SCSI openers"):
-            await workers.call("openers", "nodisk", timeout=0.1)
+        with pytest.raises(errors.Timeout, match="SCSI delete"):
+            await workers.call("delete", "99:0:0:0", timeout=0.1)
         assert workers._idle == []
         assert await worker.wait() == -signal.SIGKILL
 
@@ -85,13 +85,13 @@ def test_the_wait_for_a_turn_is_in_the_timeout(path):
         await workers.start()
         (worker,) = workers._idle
         worker.send_signal(signal.SIGSTOP)
-        stuck = asyncio.ensure_future(workers.call("openers", "nodisk", timeout=30))
+        stuck = asyncio.ensure_future(workers.call("delete", "99:0:0:0", timeout=30))
         while workers._idle:
             await asyncio.sleep(0)
         with pytest.raises(errors.Timeout, match="had to wait for others"):
-            await workers.call("openers", "nodisk", timeout=0.1)
+            await workers.call("delete", "99:0:0:0", timeout=0.1)
         worker.send_signal(signal.SIGCONT)
-        assert await stuck == []
+        assert await stuck is None
         await workers.stop()
 
     run(scenario())
