@@ -35,7 +35,8 @@ LOOK = [
 CHANGE = [
     f"{MANAGER} AddVolume sa{{sv}} x 0",
     f"{MANAGER} RemoveVolume s vm1-0",
-    f"{MANAGER} Repin s vm1-0",
+    f"{MANAGER} ComparePin s vm1-0",
+    f"{MANAGER} Repin ss vm1-0 {'naa.6001405' + 25 * '0'}",
     f"{MANAGER} Reload",
 ]
 # No interface in the header, and the daemon by its unique name.
