@@ -95,7 +95,9 @@ class Machine:
         path = f"/tmp/{package.name}"
         self.put(package, path)
         self.run(["rm", "-f", INSTALLED])
-        self.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i {shlex.quote(path)}", timeout)
+        # A test's own configuration stays, also where the package brings another one.
+        dpkg = "DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i"
+        self.run(f"{dpkg} {shlex.quote(path)}", timeout)
         self.put(package.name.encode(), INSTALLED)
 
     def has(self, package: Path) -> bool:
