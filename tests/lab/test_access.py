@@ -237,6 +237,7 @@ def secret_of_the_host(host: machine.Machine) -> Iterator[None]:
         host.run(f"mv /root/iscsid.conf {file}")
 
 
+@pytest.mark.campaign
 def test_a_secret_goes_to_portals_of_the_operator_only(s: Stage, listener: Listener) -> None:
     """Neither a volume's nor the host's own is shown to a portal that a definition names."""
     host = s.kvms[0]
