@@ -94,3 +94,9 @@ def test_where_a_link_leads_is_read_from_sysfs(tmp_path, monkeypatch):
     assert [judge(name) for name in ("sda", "dm-0")] == [links.OURS, links.OURS]
     assert [judge(name) for name in ("sda1", "sdb", "loop7")] == [links.LOCAL] * 3
     assert links.judge(str(tmp_path / "none"), str(tmp_path)) == links.UNSEEN
+
+
+def test_disks_have_an_end():
+    assert len(luns(*[BY_PATH] * 1000, catalog=CATALOG)) == 1000
+    with pytest.raises(errors.Refused, match="more than 1000"):
+        luns(*[BY_PATH] * 1001, catalog=CATALOG)
