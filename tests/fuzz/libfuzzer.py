@@ -16,20 +16,15 @@ with atheris.instrument_imports(include=["kvmlun"]):
     import kvmlun.hookserver  # noqa: F401
 from tests.fuzz import parsers, seeds  # noqa: E402
 
-_ENDS = b" \n\0'\"<>=,:{}[]"
-
 
 def mutate(data: bytes, longest: int, seed: int) -> bytes:
-    """Every other time put a hostile text where a value is; else libFuzzer's own mutation."""
+    """Every other time put a hostile text at or behind a value; else libFuzzer's own mutation."""
     draw = random.Random(seed)
-    if not data or draw.random() < 0.5:
+    found = seeds.places(data) if draw.random() < 0.5 else ()
+    if not found:
         return bytes(atheris.Mutate(data, longest))
-    begin = draw.randrange(len(data))
-    end = begin
-    while end < len(data) and data[end] not in _ENDS:
-        end += 1
-    while begin and data[begin - 1] not in _ENDS:
-        begin -= 1
+    begin, end = draw.choice(found)
+    begin = draw.choice((begin, end))
     return (data[:begin] + draw.choice(seeds.HOSTILE) + data[end:])[:longest]
 
 

@@ -160,7 +160,9 @@ def _hook(data: bytes, folder: Path) -> None:
         return
     with _refusing():
         for link in domxml.parse(xml).links:
-            assert links.judge(link) != links.OURS or f"'{link}'".encode() not in xml
+            # Where it stands as libvirt writes it, which has no quote of the other kind in it.
+            plain = '"' not in link and f"'{link}'".encode() in xml
+            assert links.judge(link) != links.OURS or not plain
 
 
 @_parser("links", "names of by-id and by-path links")
@@ -232,7 +234,7 @@ def _of_domain(domain: domxml.Domain) -> None:
         f"<domain><uuid>{domain.uuid}</uuid><metadata>{stored}</metadata></domain>".encode()
     )
     assert again.luns == domain.luns
-    nowhere = Sources(lambda _: None, lambda _: None, lambda _: None)
+    nowhere = Sources(lambda _: None, lambda _: None, lambda _: None, lambda _: True)
     for disk, link, lun in nowhere.luns(domain):
         request = Request(lun, link, disk.read_only, disk.shareable, domain.uuid)
         assert request.need.text
@@ -339,7 +341,8 @@ def _dbus(data: bytes, folder: Path) -> None:
         text = catalog.entry(name, volume)
         config.check(_NO_CATALOG, file, text)
         (added,) = _file(yamlfile.parse(text, file)).values()
-        assert (str(added.wwid), added.address.target) == (volume["wwid"], volume["target"])
+        assert added.wwid == Wwid.parse(volume["wwid"])
+        assert added.address.target == volume["target"]
     with _refusing():
         key, shown = connections._identity(name, owner)
         assert len(key) == 36 and shown.isprintable()
@@ -374,7 +377,7 @@ def _records(data: bytes, folder: Path) -> None:
     assert settings["iface.iscsi_ifacename"] == "data"
     for name, value in settings.items():
         assert name.startswith(("node.", "iface."))
-        assert not {"\n", "\r", "\0"} & set(name + value)
+        assert not {"\n", "\r"} & set(name + value)
         f"{name} = {value}\n".encode()
     request = loginprobe.request(loginprobe.initiator(file), "iqn.2026-11.com.example:vm1")
     assert request.count(b"InitiatorName=") == 1 + data.count(b"InitiatorName=InitiatorName=")
@@ -416,7 +419,8 @@ def _vpd(data: bytes, folder: Path) -> None:
         assert len(found) <= len(data)
         for wwid in found:
             _wwid(wwid)
-        assert set(vpd.identities(libiscsi._page(_unmarshalled(data)))) == set(found)
+        if data[1:2] == b"\x83":
+            assert set(vpd.identities(libiscsi._page(_unmarshalled(data)))) == set(found)
 
 
 def _unmarshalled(page: bytes) -> libiscsi._Identification:

@@ -1,6 +1,7 @@
 """Good inputs of each parser, which its fuzzing starts from, and texts that have hurt parsers."""
 
 import json
+import re
 import struct
 
 from tests.fuzz.parsers import UUID, WWID
@@ -31,7 +32,7 @@ _DOMAINS = [
         "",
     ),
 ]
-_DTD = "<?xml version='1.0'?><!DOCTYPE d [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]>"
+_DTD = "<?xml version='1.0' encoding='utf-8'?><!DOCTYPE d [<!ENTITY a 'aa'><!ENTITY b '&a;&a;'>]>"
 _HEADER = {"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "name": "vm1",
            "boottime": 1.5, "deadline": 45.0}  # fmt: skip
 _NAA = bytes.fromhex("0103001060014051111111111111111111111111")
@@ -131,6 +132,14 @@ HOSTILE: list[bytes] = [
     b"<!--", b"&amp;", b"&#10;", b"&#x0;", b"]]>", b"%n", b"{}", b"\x1b[2J", b"\xff", b"\xc3\x28",
     b"\xed\xa0\x80", b"\xe2\x80\xae", b"\xc5\xbf", b"\xe2\x84\xaa", b"\xc2\xb2", b"9" * 5000,
     b"a" * 5000, b"[" * 3000, b"<a>" * 1500, b"-1", b"0x10", b"1e400", b"NaN", b".nan", b".inf",
-    b"Infinity", b"null", b"true", b"1.0", b"\\ud800", b"\\u0000", b"&x [*x]", b"*x", b"!!int ''",
+    b"Infinity", b"0X4101000000000000", b"utf-7", b"\\n",
+    b"null", b"true", b"1.0", b"\\ud800", b"\\u0000", b"&x [*x]", b"*x", b"!!int ''",
     b"!!timestamp x", b"encoding='utf-7'", b"encoding='rot13'", b"\xfe\xff", b"\xff\xff\xff\xff",
 ]  # fmt: skip
+
+_PLACE = re.compile(rb"[^ \n\t\0'\"<>=,:{}\[\]]+")
+
+
+def places(data: bytes) -> list[tuple[int, int]]:
+    """Return begin and end of each text in an input that may be a name or a value."""
+    return [found.span() for found in _PLACE.finditer(data)]

@@ -93,7 +93,10 @@ _HEADER = st.fixed_dictionaries(
     }
 )
 _DESIGNATOR = st.tuples(
-    st.integers(0, 255), st.integers(0, 255), st.integers(0, 40), st.binary(max_size=34)
+    st.integers(1, 3),
+    st.integers(0, 3),
+    st.integers(0, 20),
+    st.binary(max_size=20) | _TEXT.map(lambda text: text.encode(errors="replace")[:20]),
 ).map(lambda d: bytes((d[0], d[1], 0, d[2])) + d[3])
 
 

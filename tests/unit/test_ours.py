@@ -161,3 +161,9 @@ def test_the_catalogs_portals_win_and_its_secret_goes_to_them_only():
     assert (found.portals, found.secret) == (LUN.portals, "s")
     (found,) = luns(STRAY_PATH, metadata=[STRAY], catalog=catalog)
     assert (found.portals, found.secret) == ((HOSTILE,), None)
+
+
+def test_disks_have_an_end():
+    assert len(luns(*[BY_PATH] * 1000, catalog=CATALOG)) == 1000
+    with pytest.raises(errors.Refused, match="more than 1000"):
+        luns(*[BY_PATH] * 1001, catalog=CATALOG)
