@@ -2,8 +2,10 @@
 
 Neither a session of the kernel nor a node record comes of it: libiscsi logs in with an ISID of
 its own, so that sessions that the kernel has with the same target are not reinstated (RFC 7143,
-6.3.5). Calls block; each request for at most the given time. Structures are those of
-libiscsi 1.19 and 1.20 (iscsi.h, scsi-lowlevel.h).
+6.3.5). Calls block; each request for at most the given time. libiscsi forgets that time while a
+target sends without end, keeps all of it, and when it gets no more memory loops for ever: what
+reads more than the answer to a login is done apart. Structures are those of libiscsi 1.19 and 1.20
+(iscsi.h, scsi-lowlevel.h).
 """
 
 from __future__ import annotations
@@ -31,11 +33,10 @@ from ctypes import (
 from dataclasses import dataclass
 from typing import Any
 
-from . import errors, vpd
+from . import apart, errors, vpd
 from .domxml import Sectors
 from .lun import Lun, Portal, parse_target
 from .secrets import Chap
-from .wait import Deadline
 
 log = logging.getLogger("kvmlun.libiscsi")
 
@@ -47,7 +48,7 @@ _DEVICE_IDENTIFICATION = 0x83
 _CAPACITY = 32  # READ CAPACITY(16), SBC-4, 5.21
 _DISK = 0  # peripheral device type, direct access block device
 _ATTEMPTS = 3  # the first may only tell of a unit attention (SAM-5, 5.14)
-_TARGET_SECONDS = 60  # for all LUNs of a target, each of which may take its time to answer
+_SECONDS = 60  # for all LUNs of a target, each of which may take its time to answer
 _LUN_BITS = 0x3FFF  # without the addressing method (SAM-5, 4.7)
 
 
@@ -67,6 +68,7 @@ _FAILED = {
     "iscsi_discovery_sync": "no list of targets that can be read: ",
 }
 # lib/login.c; RFC 7143, 11.13.5: status class 2, detail 1
+_NO_PAGE = "ILLEGAL_REQUEST"  # lib/scsi-lowlevel.c, scsi_sense_key_str()
 _NOT_LET_IN = "Authentication failure(513)"
 
 
@@ -164,6 +166,9 @@ class Initiator:
 
     def targets(self, portal: Portal) -> dict[str, tuple[Portal, ...]]:
         """Ask a portal for its targets and theirs (SendTargets=All). Raises errors.Storage."""
+        return apart.call(f"discovery at {portal}", _SECONDS, self._targets, portal)
+
+    def _targets(self, portal: Portal) -> dict[str, tuple[Portal, ...]]:
         with self._session(portal, None) as session:
             first = session.call("iscsi_discovery_sync")
             found: dict[str, tuple[Portal, ...]] = {}
@@ -201,6 +206,9 @@ class Initiator:
 
     def luns(self, portal: Portal, target: str) -> list[FoundLun]:
         """Log in and ask a target for its disks. Raises errors.Storage."""
+        return apart.call(f"{target} at {portal}", _SECONDS, self._luns, portal, target)
+
+    def _luns(self, portal: Portal, target: str) -> list[FoundLun]:
         with self._session(portal, target) as session:
             with session.task(
                 "iscsi_reportluns_sync", _NOT_WELL_KNOWN, _ALLOCATION, limit=_ALLOCATION
@@ -209,13 +217,7 @@ class Initiator:
                 numbers = list((c_uint16 * count).from_address(data + ctypes.sizeof(c_uint32)))
             found: list[FoundLun] = []
             problems: list[errors.Error] = []
-            deadline = Deadline(_TARGET_SECONDS)
             for number in dict.fromkeys(numbers):
-                if not deadline.left:
-                    raise errors.Storage(
-                        f"{target} at {portal}: {len(numbers)} LUNs took longer than "
-                        f"{_TARGET_SECONDS} s"
-                    )
                 try:
                     found += self._lun(session, number)
                 except errors.Storage as problem:
@@ -225,20 +227,31 @@ class Initiator:
 
     def _lun(self, session: _Session, number: int) -> list[FoundLun]:
         """Return the disk of that number, nothing where it is something else."""
+        try:
+            identity = self._identity(session, number)
+        except errors.Storage as problem:
+            if _NO_PAGE not in str(problem):
+                raise
+            identity = ""
+        if identity is None:
+            return []
+        with session.task("iscsi_readcapacity16_sync", number, limit=_CAPACITY) as data:
+            capacity = _Capacity.from_address(data)
+            logical = capacity.block_length
+            sectors = Sectors(logical, logical << capacity.lbppbe, bool(capacity.lbpme))
+            size = (capacity.last_block + 1) * logical
+        return [FoundLun(number & _LUN_BITS, identity, size, sectors)]
+
+    def _identity(self, session: _Session, number: int) -> str | None:
+        """Return the strongest WWID, "" without one, None where this is no disk."""
         with session.task(
             "iscsi_inquiry_sync", number, 1, _DEVICE_IDENTIFICATION, _PAGE_ALLOCATION,
             limit=_PAGE_ALLOCATION,
         ) as data:  # fmt: skip
             identification = _Identification.from_address(data)
             if identification.device_type != _DISK:
-                return []
-            identity = next(iter(vpd.identities(_page(identification))), "")
-        with session.task("iscsi_readcapacity16_sync", number, limit=_CAPACITY) as data:
-            capacity = _Capacity.from_address(data)
-            logical = capacity.block_length
-            sectors = Sectors(logical, logical << capacity.lbppbe, bool(capacity.lbpme))
-            size = (capacity.last_block + 1) * logical
-        return [FoundLun(number & _LUN_BITS, str(identity), size, sectors)]
+                return None
+            return str(next(iter(vpd.identities(_page(identification))), ""))
 
     @contextlib.contextmanager
     def _session(self, portal: Portal, target: str | None) -> Iterator[_Session]:

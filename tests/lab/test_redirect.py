@@ -2,12 +2,11 @@
 
 import contextlib
 import dataclasses
-import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import san, wait_for
+from tests.lab import san, tgt
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -19,22 +18,15 @@ def redirecting(s: Stage, volume: san.Volume) -> Iterator[str]:
     host, number = s.san.host, 20 + s.kvms[0].spec.octet
     address, _, port = volume.portal.rpartition(":")
     portal = f"{address}:33{number}"
-    tgtadm = f"tgtadm -C {number} --lld iscsi --mode target --tid 1 --op"
-    daemon = host.spawn(f"exec tgtd -f -C {number} --iscsi portal={portal}")
-    try:
-        new = f"{tgtadm} new -T {volume.iqn}"
-        wait_for("tgtd", lambda: host.run(new, check=False).rc == 0, 30)
+    with tgt.target(host, volume.iqn, portal, number) as tgtadm:
         for name, value in (
             ("RedirectAddress", address),
             ("RedirectPort", port),
             ("RedirectReason", "Temporary"),
         ):
-            host.run(f"{tgtadm} update --name {name} --value {value}")
-        host.run(f"{tgtadm} bind -I ALL")
+            host.run(f"{tgtadm} --mode target --op update --name {name} --value {value}")
+        host.run(f"{tgtadm} --mode target --op bind -I ALL")
         yield portal
-    finally:
-        daemon.signal(signal.SIGKILL)
-        daemon.wait()
 
 
 def test_a_target_that_redirects(s: Stage) -> None:
