@@ -79,11 +79,16 @@ class Attacher:
         return wwid
 
     async def paths(
-        self, request: Request, deadline: Deadline, patience: float = OTHERS_SECONDS
+        self,
+        request: Request,
+        deadline: Deadline,
+        patience: float = OTHERS_SECONDS,
+        tolerated: tuple[type[errors.Error], ...] = (errors.Storage,),
     ) -> tuple[Map, Wwid]:
         """Have the LUN's paths, as many as answer, in its multipath map.
 
-        Once `min_paths` are there the others have `patience` (seconds) more.
+        Once `min_paths` are there the others have `patience` (seconds) more. A path with an error
+        that is not `tolerated` is a reason to use none.
         """
         assert request.pinned
         async with self._logins.lock(request.lun.address.target, deadline):
@@ -93,6 +98,7 @@ class Attacher:
             request,
             [self._path(request, session, deadline, mapped=True) for session in sessions],
             patience,
+            tolerated,
         )
         wwid = found[0][1]
         above = await self._maps.have(str(request), wwid, [disk for disk, _ in found], deadline)
@@ -103,11 +109,12 @@ class Attacher:
         request: Request,
         calls: Sequence[Coroutine[Any, Any, T]],
         patience: float = OTHERS_SECONDS,
+        tolerated: tuple[type[errors.Error], ...] = (errors.Storage,),
     ) -> list[T]:
         """Return what at least `min_paths` calls give; a path that hangs holds up no VM."""
         found, problems = await enough(calls, request.lun.min_paths, patience)
         for problem in problems:
-            if not isinstance(problem, errors.Storage):
+            if not isinstance(problem, tolerated):
                 raise problem
         if len(found) < request.lun.min_paths:
             raise problems[0] if problems else errors.Refused(f"{request}: no path is left")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from . import config, errors, statefile, yamlfile
 from .lun import Wwid
@@ -59,21 +60,36 @@ def remove(name: str, holders: Collection[str], folder: Path = config.FOLDER) ->
 
 
 def repin(name: str, wwid: Wwid, folder: Path = config.FOLDER) -> None:
-    """Write another WWID into the line where a volume's stands; the rest of its file stays.
+    """Write another WWID in place of a volume's; the rest of its file stays as it is.
 
-    Raises errors.Unknown, errors.Refused where the line can't be changed or another volume has
-    the WWID, errors.Config where the configuration is bad, errors.Storage; nothing has changed
-    then.
+    Raises errors.Unknown, errors.Refused where another volume has the WWID or more than that would
+    change (an alias), errors.Config where the configuration is bad, errors.Storage; nothing has
+    changed then.
     """
     current = config.load(folder)
-    old = str(current.volume(name).wwid)
-    if other := current.by_wwid(wwid):
+    current.volume(name)
+    other = current.by_wwid(wwid)
+    if other and other.volume != name:
         raise errors.Refused(f"{wwid} is volume {other.volume} in the catalog already")
-    path = current.files[name]
-    number = yamlfile.load(path).at(("volumes", name, "wwid")).line
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    changed = re.sub(re.escape(old), str(wwid), lines[number - 1], flags=re.IGNORECASE)
-    if changed == lines[number - 1]:
-        raise errors.Refused(f"{path}:{number}: {old} does not stand there; write {wwid} yourself")
-    lines[number - 1] = changed
-    statefile.replace(path, "".join(lines))
+    path = current.files[name].resolve()
+    text = yamlfile.read(path)
+    place = ("volumes", name, "wwid")
+    changed = yamlfile.replaced(text, yamlfile.parse(text, path).at(place), str(wwid))
+    if not _differ_in(yamlfile.parse(text, path), yamlfile.parse(changed, path), place):
+        raise errors.Refused(f"{path}: write {wwid} yourself in place of {name}'s wwid")
+    mode = path.stat().st_mode
+    statefile.replace(path, changed)
+    path.chmod(mode)
+
+
+def _differ_in(before: yamlfile.Node, after: yamlfile.Node, place: tuple[str, ...]) -> bool:
+    """Tell whether two files say the same but in one place."""
+    values = []
+    for node in (before, after):
+        value: Any = node.plain()
+        inside = value
+        for key in place[:-1]:
+            inside = inside[key]
+        inside.pop(place[-1])
+        values.append(value)
+    return bool(values[0] == values[1])

@@ -249,7 +249,8 @@ async def _volume_repin(client: Client, arguments: argparse.Namespace) -> str:
         print(told, end="", file=sys.stderr)
         if not sys.stdin.isatty():
             raise errors.Refused("nothing was changed; --yes confirms")
-        if input(f"VMs will use it in place of {pinned}. Type yes: ") != "yes":
+        print(f"VMs will use it in place of {pinned}. Type yes: ", end="", flush=True)
+        if sys.stdin.readline().strip() != "yes":
             raise errors.Refused("nothing was changed")
     made = await client.repin(arguments.what, found)
     lines = [f"{name} is {found} from now on"]

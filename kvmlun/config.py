@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +94,13 @@ class Config:
 
     def names(self, portal: Portal) -> bool:
         """Tell whether the operator named a portal, in a volume or in the settings."""
-        return any(portal.is_in(network) for network in self.settings.portals or ()) or any(
-            portal.address in lun.addresses for lun in self.volumes.values()
+        return portal.address in self._addresses or any(
+            portal.is_in(network) for network in self.settings.portals or ()
         )
+
+    @functools.cached_property
+    def _addresses(self) -> frozenset[str]:
+        return frozenset(address for lun in self.volumes.values() for address in lun.addresses)
 
     def allows(self, portal: Portal) -> bool:
         """Tell whether a portal that a VM's metadata or link names may be logged in to."""

@@ -40,7 +40,7 @@ async def _mdadm() -> Finding | None:
     if not _installed("mdadm"):
         return None
     files = [MDADM / "mdadm.conf", *sorted((MDADM / "mdadm.conf.d").glob("*.conf"))]
-    texts = [file.read_text() for file in files if file.exists()]
+    texts = [file.read_text(errors="replace") for file in files if file.exists()]
     mdstat = MDSTAT.read_text() if MDSTAT.exists() else ""
     members = [_link(name) for name in handsoff.members(mdstat) if not _is_guests(name)]
     return handsoff.mdadm(texts, members)

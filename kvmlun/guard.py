@@ -8,11 +8,12 @@ writes between the exchange and the proof is on the wrong LUN: nobody can take t
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,26 +51,37 @@ class Suspended:
 
 
 class Domains(Protocol):
-    """What libvirt has to do; both raise errors.Storage."""
+    """What libvirt has to do; both tell whether they did, and raise errors.Storage."""
 
     async def suspend(self, uuid: str) -> bool: ...
-    async def resume(self, uuid: str) -> None: ...
+    async def resume(self, uuid: str) -> bool: ...
 
 
 class Guard:
-    """Keeps in /run whom it suspended, so that a restart of the daemon forgets nobody."""
+    """Keeps in /run whom it suspended, so that a restart of the daemon forgets nobody.
+
+    `changed` is called when it has come to another conclusion.
+    """
 
     def __init__(
-        self, workers: Workers, maps: Maps, domains: Domains, folder: Path = FOLDER
+        self,
+        workers: Workers,
+        maps: Maps,
+        domains: Domains,
+        changed: Callable[[], None],
+        folder: Path = FOLDER,
     ) -> None:
         self._workers = workers
         self._maps = maps
         self._domains = domains
+        self._changed = changed
         self._folder = folder
         self._suspended = {s.uuid: s for _, s in statefile.read_all(folder, _suspended)}
+        self._looking: dict[str, asyncio.Task[None]] = {}
         self._began: dict[str, float] = {}  # when (monotonic) a domain's last good proof began
         self._doubts: dict[str, float] = {}  # since when a target has to be proven again
-        self._wrong: dict[str, frozenset[str]] = {}  # devices that are not a domain's LUNs
+        self._open: dict[tuple[str, str], str] = {}  # which device a domain's link led to
+        self._wrong: dict[str, Wrong] = {}
 
     @property
     def suspended(self) -> tuple[Suspended, ...]:
@@ -78,7 +90,12 @@ class Guard:
     @property
     def exchanged(self) -> frozenset[str]:
         """Names of devices that are not the LUN that a running domain has to have."""
-        return frozenset().union(*self._wrong.values())
+        return frozenset().union(*(wrong.devices for wrong in self._wrong.values()))
+
+    @property
+    def is_uneasy(self) -> bool:
+        """Something is to be looked at again soon."""
+        return bool(self._wrong or self._suspended)
 
     def doubt(self, target: str) -> None:
         """A session with this target was away: whatever it leads to now has to be proven."""
@@ -90,45 +107,72 @@ class Guard:
         doubted = (self._doubts.get(r.lun.address.target, -math.inf) for r in domain.requests)
         return time.monotonic() >= began + period or any(began <= doubt for doubt in doubted)
 
-    async def look(self, domains: Iterable[Watched], period: float) -> bool:
-        """Prove what is due; tell whether something is to be looked at again soon."""
-        domains = list(domains)
-        for gone in self._suspended.keys() - {domain.uuid for domain in domains}:
+    def look(self, domains: Iterable[Watched], period: float) -> None:
+        """Begin to prove what is due. One that takes long holds up no other."""
+        domains, sessions = list(domains), sysfs.sessions()
+        here = {domain.uuid for domain in domains}
+        for gone in self._suspended.keys() - here:
+            log.warning("%s is no longer here, it does not go on by itself", self._name(gone))
             self._forget(gone)
-        self._wrong = {d.uuid: self._wrong.get(d.uuid, frozenset()) for d in domains}
-        due = [domain for domain in domains if self.due(domain, period)]
-        return not all(await asyncio.gather(*map(self._domain, due)))
+        for table in (self._wrong, self._began):
+            for gone in table.keys() - here:
+                del table[gone]
+        links = {(d.uuid, request.link) for d in domains for request in d.requests}
+        for key in self._open.keys() - links:
+            del self._open[key]
+        for domain in domains:
+            if domain.requests and domain.uuid not in self._looking and self.due(domain, period):
+                task = asyncio.ensure_future(self._domain(domain, sessions))
+                self._looking[domain.uuid] = task
+                task.add_done_callback(functools.partial(self._looked, domain))
 
-    async def _domain(self, domain: Watched) -> bool:
-        """Act on what a domain's disks are; tell whether there is nothing to wait for."""
-        if not domain.requests:
-            return True
-        began, sessions = time.monotonic(), sysfs.sessions()
+    def _looked(self, domain: Watched, task: asyncio.Task[None]) -> None:
+        del self._looking[domain.uuid]
+        failure = None if task.cancelled() else task.exception()
+        if failure:
+            log.error("%s: its LUNs can't be proven", domain.name, exc_info=failure)
+
+    async def _domain(self, domain: Watched, sessions: tuple[sysfs.Session, ...]) -> None:
+        began = time.monotonic()
         verdicts = await asyncio.gather(
-            *(self._verdict(request, sessions) for request in domain.requests)
+            *(self._verdict(domain, request, sessions) for request in domain.requests)
         )
-        self._wrong[domain.uuid] = frozenset(d.name for v in verdicts for d in v.wrong)
+        before = self._wrong.get(domain.uuid)
+        self._note(domain, verdicts)
         try:
             for verdict in verdicts:
-                if verdict.right:
-                    for disk in verdict.wrong:
-                        log.error("%s loses a path: %s", domain.name, verdict.why)
-                        await self._maps.drop_path(disk)
+                for disk in () if verdict.is_lost else verdict.wrong:
+                    log.error("%s loses a path: %s", domain.name, verdict.why)
+                    await self._maps.drop_path(disk)
             lost = next((verdict for verdict in verdicts if verdict.is_lost), None)
             if lost:
-                await self._suspend(domain, lost.why)
+                await self._suspend(domain, lost.why, before)
             elif all(verdict.is_right for verdict in verdicts):
                 await self._resume(domain, [disk for v in verdicts for disk in v.right])
                 self._began[domain.uuid] = began
         except errors.Storage as problem:
             log.error("%s: %s", domain.name, problem)
-            return False
-        return all(verdict.is_right or verdict.is_silent for verdict in verdicts)
 
-    async def _verdict(self, request: Request, sessions: tuple[sysfs.Session, ...]) -> Verdict:
-        disks = _opened(request, sessions)
+    def _note(self, domain: Watched, verdicts: Sequence[Verdict]) -> None:
+        devices = frozenset(disk.name for verdict in verdicts for disk in verdict.wrong)
+        before = self._wrong.pop(domain.uuid, None)
+        if devices:
+            why = next(verdict.why for verdict in verdicts if verdict.wrong)
+            self._wrong[domain.uuid] = Wrong(devices, why)
+        if self._wrong.get(domain.uuid) != before:
+            self._changed()
+
+    async def _verdict(
+        self, domain: Watched, request: Request, sessions: tuple[sysfs.Session, ...]
+    ) -> Verdict:
+        key = domain.uuid, request.link
+        device = self._open.get(key) or os.path.basename(os.path.realpath(request.link))
+        disks = opened(request, device, sessions)
         told = await asyncio.gather(*(self._proof(request, disk) for disk in disks))
-        return judge(list(zip(disks, told, strict=True)))
+        verdict = judge(list(zip(disks, told, strict=True)))
+        if verdict.is_right:
+            self._open[key] = device
+        return verdict
 
     async def _proof(self, request: Request, disk: Disk) -> errors.Error | None:
         try:
@@ -138,16 +182,24 @@ class Guard:
             return problem
         return None
 
-    async def _suspend(self, domain: Watched, why: str) -> None:
-        before = self._suspended.get(domain.uuid)
-        noted = Suspended(domain.uuid, domain.name, why)
-        statefile.write(self._folder / f"{domain.uuid}.json", asdict(noted))
-        self._suspended[domain.uuid] = noted
-        if await self._domains.suspend(domain.uuid):
-            log.error("%s is suspended until the right LUN is back: %s", domain.name, why)
-        elif before is None:
-            log.error("%s is paused already: %s", domain.name, why)
-            self._forget(domain.uuid)
+    async def _suspend(self, domain: Watched, why: str, before: Wrong | None) -> None:
+        noted = domain.uuid in self._suspended
+        self._suspended[domain.uuid] = Suspended(domain.uuid, domain.name, why)
+        try:
+            # Before it is done, so that a restart of the daemon in between leaves no VM behind.
+            path = self._folder / f"{domain.uuid}.json"
+            statefile.write(path, asdict(self._suspended[domain.uuid]))
+        except errors.Storage as problem:
+            log.error("%s goes on by itself only while kvmlund runs: %s", domain.name, problem)
+        done = False
+        try:
+            done = await self._domains.suspend(domain.uuid)
+        finally:
+            if not (done or noted):
+                self._forget(domain.uuid)
+        if before is None or before.why != why:
+            state = "suspended until the right LUN is back" if done else "paused already"
+            log.error("%s is %s: %s", domain.name, state, why)
 
     async def _resume(self, domain: Watched, disks: Iterable[Disk]) -> None:
         if domain.uuid not in self._suspended:
@@ -156,13 +208,30 @@ class Guard:
             # What the kernel and udev read meanwhile was another LUN's.
             await self._workers.call("rescan", disk.hctl, timeout=_SECONDS)
             await self._workers.call("change", disk.name, timeout=_SECONDS)
-        await self._domains.resume(domain.uuid)
+        done = await self._domains.resume(domain.uuid)
         self._forget(domain.uuid)
-        log.warning("%s goes on: its LUNs are the right ones again", domain.name)
+        if done:
+            log.warning("%s goes on: its LUNs are the right ones again", domain.name)
+        else:
+            log.warning("%s has the right LUNs again, and was paused by others", domain.name)
+
+    def _name(self, uuid: str) -> str:
+        return self._suspended[uuid].name
 
     def _forget(self, uuid: str) -> None:
-        statefile.remove(self._folder / f"{uuid}.json")
         self._suspended.pop(uuid, None)
+        try:
+            statefile.remove(self._folder / f"{uuid}.json")
+        except errors.Storage as problem:
+            log.error("%s", problem)
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """Devices that are not a domain's LUNs, and what the first of them is instead."""
+
+    devices: frozenset[str]
+    why: str
 
 
 @dataclass(frozen=True)
@@ -176,17 +245,12 @@ class Verdict:
 
     @property
     def is_lost(self) -> bool:
-        """What the guest writes goes to another LUN, as far as anybody can tell."""
-        return bool(self.wrong) and not self.right
+        """What the guest writes goes to another LUN: no map keeps it off the wrong paths."""
+        return bool(self.wrong) and not (self.right and all(disk.map for disk in self.wrong))
 
     @property
     def is_right(self) -> bool:
         return self.complete and bool(self.right) and not self.wrong
-
-    @property
-    def is_silent(self) -> bool:
-        """No path is up: the recovery of its session brings it here again."""
-        return self.complete and not self.right and not self.wrong
 
 
 def judge(paths: Sequence[tuple[Disk, errors.Error | None]]) -> Verdict:
@@ -197,19 +261,18 @@ def judge(paths: Sequence[tuple[Disk, errors.Error | None]]) -> Verdict:
     return Verdict(right, tuple(d for d, _ in wrong), why, len(right) + len(wrong) == len(paths))
 
 
-def _opened(request: Request, sessions: tuple[sysfs.Session, ...]) -> list[Disk]:
-    """Return the disks that a guest's I/O can go to: that of the link, or its map's paths.
+def opened(request: Request, device: str, sessions: Sequence[sysfs.Session]) -> list[Disk]:
+    """Return the disks that a guest's I/O can go to: `device`, or the paths of that map. Pure.
 
-    A link that went away with the identity of its disk leaves the disks of the address. What is
-    behind a session that is down is left out: nothing can be asked of it, nor go there.
+    A link that leads nowhere any more leaves the disks of the LUN's address. What is behind a
+    session that is down is left out: nothing can be asked of it, nor go there.
     """
-    disks = [
-        disk
-        for session in candidates(request, sessions)
-        if session.up and (disk := find_disk(session, request.lun))
-    ]
-    device = os.path.basename(os.path.realpath(request.link))
-    return [disk for disk in disks if device in (disk.name, disk.map)] or disks
+    disks = [(session, disk) for session in sessions for disk in session.disks]
+    found = [(session, disk) for session, disk in disks if device in (disk.name, disk.map)]
+    if not found:
+        there = candidates(request, tuple(sessions))
+        found = [(s, disk) for s in there if (disk := find_disk(s, request.lun))]
+    return [disk for session, disk in found if session.up]
 
 
 def _suspended(value: dict[str, Any]) -> Suspended:

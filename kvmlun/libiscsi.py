@@ -68,7 +68,7 @@ _FAILED = {
     "iscsi_discovery_sync": "no list of targets that can be read: ",
 }
 # lib/login.c; RFC 7143, 11.13.5: status class 2, detail 1
-_NO_PAGE = "ILLEGAL_REQUEST"  # lib/scsi-lowlevel.c, scsi_sense_key_str()
+_NO_PAGE = "INVALID_FIELD_IN_CDB"  # lib/scsi-lowlevel.c, scsi_sense_ascq_str()
 _NOT_LET_IN = "Authentication failure(513)"
 
 

@@ -37,6 +37,7 @@ _INCOMING = (
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP],
 )
+_BY_USER = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)
 _IO_ERROR = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 # Of a domain whose job can't be asked for: "migration statistics are available only on the source
 # host" (qemuDomainGetJobInfo), another job that takes long, and one that has just ended.
@@ -90,7 +91,8 @@ class Libvirt:
         self._connection: Any = None
         self._caller = concurrent.futures.ThreadPoolExecutor(1, "libvirt-calls")
         self._starter = concurrent.futures.ThreadPoolExecutor(1, "libvirt-starts")
-        self._guard = concurrent.futures.ThreadPoolExecutor(1, "libvirt-guard")
+        self._guard = concurrent.futures.ThreadPoolExecutor(8, "libvirt-guard")
+        self._opening = threading.Lock()
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         libvirt.virEventRegisterDefaultImpl()
         threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
@@ -137,8 +139,8 @@ class Libvirt:
     async def suspend(self, uuid: str) -> bool:
         """Suspend a domain that runs; tell whether it stands still for that or an I/O error.
 
-        Not so one that somebody paused. In a thread of its own, since a listing waits for the
-        hooks of other domains. Raises errors.Storage.
+        Not so one that somebody paused. In threads of their own, since a listing waits for the
+        hooks of other domains, and this for what the guest has in flight. Raises errors.Storage.
         """
 
         def call() -> bool:
@@ -151,9 +153,21 @@ class Libvirt:
 
         return await self._call(call, self._guard)
 
-    async def resume(self, uuid: str) -> None:
-        """Let a paused domain go on; raises errors.Storage."""
-        await self._call(lambda: self._open().lookupByUUIDString(uuid).resume(), self._guard)
+    async def resume(self, uuid: str) -> bool:
+        """Let a domain go on that suspend() stopped, or an I/O error; tell whether it was so.
+
+        One that is paused for another reason, a migration above all, may run elsewhere by now.
+        Raises errors.Storage.
+        """
+
+        def call() -> bool:
+            domain = self._open().lookupByUUIDString(uuid)
+            if tuple(domain.state()) not in (_BY_USER, _IO_ERROR):
+                return False
+            domain.resume()
+            return True
+
+        return await self._call(call, self._guard)
 
     async def _call(
         self,
@@ -166,6 +180,10 @@ class Libvirt:
             raise errors.Storage(f"libvirt: {error}") from error
 
     def _open(self) -> Any:
+        with self._opening:
+            return self._opened()
+
+    def _opened(self) -> Any:
         if self._connection is None or not self._connection.isAlive():
             connection = libvirt.open(self._uri)
             connection.setKeepAlive(_KEEPALIVE_SECONDS, _KEEPALIVE_COUNT)

@@ -97,9 +97,13 @@ class Manager:
         self._attacher = Attacher(
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge
         )
-        self.guard = Guard(workers, self._maps, self.libvirt)
+        self.guard = Guard(workers, self._maps, self.libvirt, self._show)
         self._repin = Repin(
-            lambda: self.config, lambda: self.listing, lambda: self.holds(), self.libvirt
+            lambda: self.config,
+            lambda: self.listing,
+            lambda: self.libvirt_problem,
+            lambda: self.holds(),
+            self.libvirt,
         )
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
 
@@ -152,9 +156,10 @@ class Manager:
 
     async def repin(self, what: str, wwid: str) -> Comparison:
         """Pin what is there, and use it. Raises as Repin.repin()."""
-        made = await self._repin.repin(what, wwid)
-        self.configure()
-        return made
+        try:
+            return await self._repin.repin(what, wwid)
+        finally:
+            self.configure()
 
     def limit(self, operation: str) -> float:
         """Seconds that a hook operation may take."""
@@ -285,6 +290,7 @@ class Manager:
             changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
             for sid in changed:
                 log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+            for sid in changed | (states.keys() - before.keys()):
                 if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
                     self.guard.doubt(session.target)
                     self._recovered.set()
@@ -302,8 +308,10 @@ class Manager:
         while True:
             self._recovered.clear()
             audit = self.config.settings.audit
+            if self.listing:
+                self.guard.look(self._running(), audit)
             # Who runs is known soon after the start.
-            soon = self.listing is None or await self.guard.look(self._running(), audit)
+            soon = self.listing is None or self.guard.is_uneasy
             with contextlib.suppress(TimeoutError):
                 await within(self._recovered.wait(), _BUSY_SECONDS if soon else audit)
 
@@ -340,12 +348,9 @@ class Manager:
         """Return the domains that have their disks open, and what those have to be."""
         found: list[Watched] = []
         for guest in self.listing.guests if self.listing else ():
-            if guest.live:
-                requests: list[Request] = []
-                with contextlib.suppress(errors.Error):
-                    sources = self._sources.luns(guest.live)
-                    requests = [_request(guest.live, *source) for source in sources]
-                found.append(Watched(guest.uuid, guest.name, tuple(requests)))
+            if live := guest.live:
+                requests = tuple(_request(live, *each) for each in self._sources.running(live))
+                found.append(Watched(guest.uuid, guest.name, requests))
         return found
 
     def _lacking_paths(self) -> list[Request]:
@@ -358,7 +363,9 @@ class Manager:
         try:
             if self.holds().of_lun(request.lun):
                 # No VM waits: a path that takes long, on a busy host, is to come all the same.
-                await self._attacher.paths(request, Deadline(_JOIN_SECONDS), _JOIN_PATIENCE)
+                await self._attacher.paths(
+                    request, Deadline(_JOIN_SECONDS), _JOIN_PATIENCE, (errors.Storage, errors.Stale)
+                )
         except errors.Error as problem:
             log.info("a path is still missing: %s", problem)
 

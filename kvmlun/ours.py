@@ -48,13 +48,29 @@ class Sources:
             for link in disk.links:
                 if lun := self.resolve(link, domain.luns):
                     found.append((disk, link, lun))
+                if len(found) > _MAX_LUNS:
+                    raise errors.Refused(f"{domain.name} has more than {_MAX_LUNS} iSCSI disks")
         if domain.overlays:
             shown = {lun.wwid for _, _, lun in found}
             hidden = (lun for lun in domain.luns if lun.overlay and lun.wwid not in shown)
             found += [self._below_an_overlay(lun) for lun in hidden]
-        if len(found) > _MAX_LUNS:
-            raise errors.Refused(f"{domain.name} has more than {_MAX_LUNS} iSCSI disks")
         return [(disk, link, self._allowed(link, lun)) for disk, link, lun in found]
+
+    def running(self, domain: Domain) -> list[Source]:
+        """Return what a running domain has open, whatever has been configured since its start.
+
+        Where its sources contradict each other by now, its metadata has what was proven then.
+        """
+        found = []
+        for disk in domain.disks:
+            for link in disk.links:
+                try:
+                    lun = self.resolve(link, domain.luns)
+                except errors.Error:
+                    lun = recorded(link, domain.luns)
+                if lun:
+                    found.append((disk, link, lun))
+        return found
 
     def _allowed(self, link: str, lun: Lun) -> Lun:
         portals = tuple(portal for portal in lun.portals if self._allows(portal))
@@ -76,13 +92,13 @@ class Sources:
                 raise errors.Refused(self._not_everywhere(link))
             return None
         catalog = self._by_wwid(wwid)
-        recorded = next((lun for lun in metadata if lun.wwid == wwid), None)
-        if catalog and recorded and recorded.size:
-            return dataclasses.replace(catalog, size=recorded.size)
-        if recorded and not catalog:
-            _agree(link, recorded, self._by_address(recorded.address))
+        told = recorded(link, metadata)
+        if catalog and told and told.size:
+            return dataclasses.replace(catalog, size=told.size)
+        if told and not catalog:
+            _agree(link, told, self._by_address(told.address))
         # What is known to be iSCSI's is, also while its link leads to another disk.
-        return catalog or recorded or (self._present(link) if judged == links.OURS else None)
+        return catalog or told or (self._present(link) if judged == links.OURS else None)
 
     def _not_everywhere(self, link: str) -> str:
         lun = self._present(link)
@@ -99,11 +115,10 @@ class Sources:
         spelled = parse_by_path(link)
         if spelled is None:
             return None
-        recorded = next((lun for lun in metadata if lun.address == spelled.address), None)
-        catalog = self._by_address(spelled.address)
-        if recorded:
-            _agree(link, recorded, catalog)
-        pinned = catalog or recorded
+        told, catalog = recorded(link, metadata), self._by_address(spelled.address)
+        if told:
+            _agree(link, told, catalog)
+        pinned = catalog or told
         if pinned is None:
             return spelled
         # The catalog's secret is for the catalog's portals only, and so are its ifaces.
@@ -132,3 +147,18 @@ def _agree(link: str, recorded: Lun, catalog: Lun | None) -> None:
             f"{catalog.volume}), {recorded.wwid} in the domain's metadata; find out which is "
             "right, then kvmlun volume repin takes that one"
         )
+
+
+def recorded(link: str, metadata: Iterable[Lun]) -> Lun | None:
+    """Return what metadata tells of the LUN of a link, by the WWID or the address it spells."""
+    wwid, spelled = Wwid.from_link(link), None
+    with contextlib.suppress(errors.Invalid):
+        spelled = parse_by_path(link)
+    return next(
+        (
+            lun
+            for lun in metadata
+            if (wwid and lun.wwid == wwid) or (spelled and lun.address == spelled.address)
+        ),
+        None,
+    )

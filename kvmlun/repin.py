@@ -32,17 +32,22 @@ class Comparison:
 
 
 class Repin:
-    """Compares and replaces pins. `listing` is None until libvirt was asked."""
+    """Compares and replaces pins.
+
+    `listing` is None until libvirt was asked, `problem` tells why it does not answer now.
+    """
 
     def __init__(
         self,
         config: Callable[[], Config],
         listing: Callable[[], Listing | None],
+        problem: Callable[[], str],
         holds: Callable[[], Holds],
         libvirt: Libvirt,
     ) -> None:
         self._config = config
         self._listing = listing
+        self._problem = problem
         self._holds = holds
         self._libvirt = libvirt
 
@@ -60,16 +65,18 @@ class Repin:
     async def repin(self, what: str, wwid: str) -> Comparison:
         """Pin the LUN that is there, if it is `wwid`, in the catalog and in domains' metadata.
 
-        The daemon's configuration is to be read again then. Raises as compare(), errors.Refused
-        where another LUN is there or a VM has the LUN; nothing has changed then.
+        The daemon's configuration is to be read again then, whatever happens. Raises as
+        compare(), and errors.Refused where another LUN is there or a VM has the LUN; nothing has
+        changed then. Where metadata can't be written (errors.Storage) it can be called again.
         """
         wanted = Wwid.parse(wwid)
         made = await self.compare(what)
         if made.found != wanted:
             raise errors.Refused(f"{made.lun.address} is {made.found} now, not {wanted}")
         guests = self._listing()
-        if guests is None:
-            raise errors.Refused("nobody knows yet which VM has the LUN: libvirt was not asked")
+        if guests is None or self._problem():
+            problem = self._problem() or "libvirt was not asked yet; try again"
+            raise errors.Refused(f"nobody knows which VM has the LUN: {problem}")
         holders = frozenset[str]().union(
             *(
                 self._holds().of_lun(dataclasses.replace(made.lun, wwid=each))

@@ -24,7 +24,9 @@ _SG_IO, _SG_DXFER_FROM_DEV = 0x2285, -3
 _CAP_SYS_PTRACE = 19  # linux/capability.h
 _SECONDS = 10
 _VPD_LENGTH = 0xFFC
-_CHECK_CONDITION, _ILLEGAL_REQUEST = 2, 5  # SAM-5, 5.3; SPC-5, 4.5.6
+_CHECK_CONDITION = 2  # SAM-5, 5.3
+# SPC-5, 4.5.6: ILLEGAL REQUEST, of a field in the command or of the command itself
+_NO_SUCH_PAGE = ((5, 0x24), (5, 0x20))
 
 
 class _SgIoHdr(ctypes.Structure):
@@ -278,13 +280,14 @@ def _inquiry(descriptor: int, page: int) -> bytes:
         timeout=_SECONDS * 1000,
     )
     fcntl.ioctl(descriptor, _SG_IO, header)
-    if header.status == _CHECK_CONDITION and sense_key(sense.raw) == _ILLEGAL_REQUEST:
+    if header.status == _CHECK_CONDITION and sense_codes(sense.raw) in _NO_SUCH_PAGE:
         return b""
     if header.status or header.host_status or header.driver_status & 0xF:
         raise OSError(errno.EIO, f"INQUIRY failed with SCSI status 0x{header.status:02x}")
     return data.raw[: _VPD_LENGTH - max(header.resid, 0)]
 
 
-def sense_key(sense: bytes) -> int:
-    """SPC-5, 4.4: the descriptor format has it in byte 1, the fixed one in byte 2."""
-    return sense[1 if sense[0] & 0x7F in (0x72, 0x73) else 2] & 0xF
+def sense_codes(sense: bytes) -> tuple[int, int]:
+    """Return sense key and additional sense code (SPC-5, 4.4: descriptor and fixed format)."""
+    key, code = (1, 2) if sense[0] & 0x7F in (0x72, 0x73) else (2, 12)
+    return sense[key] & 0xF, sense[code]

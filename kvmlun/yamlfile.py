@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import yaml
 
 from . import errors
+
+_LARGEST = 1 << 20  # bytes of a file
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Node:
     line: int
     key: str
     value: object  # str, int, float, bool, None, list[Node] or dict[str, Node]
+    span: tuple[int, int] = (0, 0)  # where it stands in the text
 
     def error(self, problem: str) -> errors.Config:
         where = f"{self.file}:{self.line}"
@@ -58,11 +62,27 @@ class _Loader(yaml.SafeLoader):
 
 def load(file: Path) -> Node:
     """Read a YAML file; raises errors.Config with file and line."""
+    return parse(read(file), file)
+
+
+def read(file: Path) -> str:
+    """Return the text of a file as it is; raises errors.Config."""
     try:
-        text = file.read_text(encoding="utf-8")
+        if not file.is_file():
+            raise errors.Config(f"{file}: is no file")
+        with open(file, "rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise errors.Config(f"{file}: is larger than {_LARGEST >> 10} KiB")
+        return data.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise errors.Config(f"{file}: cannot be read: {error}") from error
-    return parse(text, file)
+
+
+def replaced(text: str, node: Node, value: str) -> str:
+    """Return the text that `node` is of with a string in its place."""
+    begin, end = node.span
+    return f"{text[:begin]}{json.dumps(value, ensure_ascii=False)}{text[end:]}"
 
 
 def parse(text: str, file: Path) -> Node:
@@ -97,7 +117,10 @@ def _node(loader: _Loader, file: Path, key: str, node: yaml.Node) -> Node:
         items = [_node(loader, file, f"{key}[{i}]", item) for i, item in enumerate(node.value)]
         return Node(file, line, key, items)
     try:
-        return Node(file, line, key, loader.construct_object(node))
+        value = loader.construct_object(node)
+        # A ValueError as well: Python prints no number of more than 4300 digits.
+        str(value)
+        return Node(file, line, key, value, (node.start_mark.index, node.end_mark.index))
     except (ValueError, LookupError, AttributeError, ArithmeticError):
         # Whatever Python raises at a text that is not of its tag, as in !!int ''.
         raise Node(file, line, key, None).error(f"is no {node.tag.rpartition(':')[2]}") from None

@@ -1,8 +1,11 @@
 """The catalog: what a command adds and removes, and that a refusal changes nothing."""
 
+import json
+
 import pytest
 
 from kvmlun import catalog, config, errors
+from kvmlun.lun import Wwid
 
 from .worlds import OTHER_WWID, TARGET, WWID
 
@@ -81,10 +84,35 @@ def test_a_pin_changes_in_its_line_alone(folder):
     path = folder / "kvmlun.yaml"
     text = f"# ours\nvolumes:\n  vm1: {{wwid: {str(WWID).upper()}, # pinned\n  target: {TARGET}, "
     path.write_text(text + "portals: [10.77.1.1]}\n")
+    path.chmod(0o640)
     catalog.repin("vm1", OTHER_WWID, folder)
-    assert path.read_text() == text.replace(str(WWID).upper(), str(OTHER_WWID)) + (
+    assert path.read_text() == text.replace(str(WWID).upper(), f'"{OTHER_WWID}"') + (
         "portals: [10.77.1.1]}\n"
     )
+    assert path.stat().st_mode & 0o777 == 0o640
+    catalog.repin("vm1", OTHER_WWID, folder)
+    assert config.load(folder).volumes["vm1"].wwid == OTHER_WWID
+
+
+@pytest.mark.parametrize(
+    "wwid", ["t10.LIO: foo", "t10.LIO # foo", "t10.LIO, secret: host", "t10.a\\1 'b\"{}"]
+)
+@pytest.mark.parametrize("form", ["{{wwid: {}, target: {}, portals: [10.77.1.1]}}"])
+def test_a_pin_that_yaml_could_read_as_more_is_that_text(folder, form, wwid):
+    path = folder / "kvmlun.yaml"
+    target = f"iqn.2026-11.com.example:{WWID}"
+    path.write_text(f"volumes:\n  vm1: {form.format(WWID, json.dumps(target))}\n")
+    catalog.repin("vm1", Wwid.parse(wwid), folder)
+    volume = config.load(folder).volumes["vm1"]
+    assert (str(volume.wwid), volume.address.target, volume.secret) == (wwid, target, None)
+
+
+def test_a_pin_that_an_alias_repeats_is_not_changed(folder):
+    path = folder / "kvmlun.yaml"
+    more = f"target: {TARGET}, portals: [10.77.1.1]"
+    text = f"volumes: {{vm1: {{wwid: &w {WWID}, {more}}}}}\nsettings: {{audit: 30}}\n"
+    path.write_text(text)
+    catalog.repin("vm1", OTHER_WWID, folder)
     assert config.load(folder).volumes["vm1"].wwid == OTHER_WWID
 
 

@@ -128,6 +128,7 @@ def test_settings(tmp_path):
         ("settings:\n  portals: [10.0.0.1/24]\n", ":2: settings.portals[0]: '10.0.0.1/24' is no"),
         ("settings: {login: 30, login_attempts: 2}\n", ":1: settings: login times"),
         ("volumes: {\n", ":2: "),
+        (f"settings: {{grace: 0x{'f' * 5000}}}\n", ":1: settings.grace: is no int"),
         ("a: *b\n", ":1: "),
         ("[" * 5000, ": "),
     ],

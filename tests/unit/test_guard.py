@@ -1,12 +1,14 @@
 """When a running domain's disks are proven again, and what comes of the proofs."""
 
 import asyncio
+import dataclasses
 import json
 
 import pytest
 
 from kvmlun import errors, guard
-from kvmlun.guard import Guard, Watched, judge
+from kvmlun.guard import Guard, Watched, judge, opened
+from kvmlun.lun import LunAddress
 from kvmlun.request import Request
 
 from . import worlds
@@ -26,7 +28,7 @@ VM = Watched(UUID, "vm1", (REQUEST,))
         ([STALE], True, False),
         ([SILENT], False, False),
         ([None, None], False, True),
-        ([None, STALE], False, False),
+        ([None, STALE], True, False),
         ([SILENT, STALE], True, False),
         ([None, SILENT], False, False),
         ([], False, False),
@@ -35,7 +37,24 @@ VM = Watched(UUID, "vm1", (REQUEST,))
 def test_a_verdict_on_the_paths_of_a_lun(told, lost, right):
     verdict = judge(list(zip((A, B), told, strict=False)))
     assert (verdict.is_lost, verdict.is_right) == (lost, right)
-    assert verdict.is_silent == (not told)
+
+
+def test_a_right_disk_beside_a_wrong_one_helps_in_a_map_only():
+    paths = [
+        (dataclasses.replace(disk, map="dm-0"), told) for disk, told in ((A, None), (B, STALE))
+    ]
+    assert not judge(paths).is_lost
+    assert judge([(A, None), (B, STALE)]).is_lost
+
+
+def test_what_a_guest_has_open_whatever_the_catalog_says_by_then():
+    elsewhere = dataclasses.replace(LUN, address=LunAddress(LUN.address.target, 7))
+    request = Request(elsewhere, WWID.link, False, False, UUID)
+    other = worlds.disk("sdc", lun=7, wwid=worlds.OTHER_WWID)
+    sessions = [worlds.session(1, A, other)]
+    assert opened(request, "sda", sessions) == [A]
+    assert opened(request, "a link that leads nowhere", sessions) == [other]
+    assert opened(request, "sda", [worlds.session(1, A, other, state="FAILED")]) == []
 
 
 class Domains:
@@ -49,6 +68,7 @@ class Domains:
 
     async def resume(self, uuid):
         self.calls.append("resume")
+        return self.running
 
 
 class Workers:
@@ -69,25 +89,43 @@ class Workers:
 def world(tmp_path, monkeypatch):
     monkeypatch.setattr(guard.sysfs, "sessions", lambda: (worlds.session(1, A),))
     domains, workers = Domains(), Workers(WWID)
-    return Guard(workers, None, domains, tmp_path), domains, workers, tmp_path
+    return Guard(workers, None, domains, lambda: None, tmp_path), domains, workers, tmp_path
 
 
 def look(made, *watched, period=0.0):
-    return asyncio.run(made.look(watched or [VM], period))
+    async def until_done():
+        made.look(watched or [VM], period)
+        await asyncio.gather(*made._looking.values())
+
+    asyncio.run(until_done())
 
 
 def test_a_domain_waits_for_its_lun(world):
     made, domains, workers, folder = world
-    assert not look(made) and not made.exchanged
+    look(made)
+    assert not made.exchanged and not made.is_uneasy
     workers.wwid = worlds.OTHER_WWID
-    assert look(made), "it is to be looked at again soon"
+    look(made)
+    assert made.is_uneasy
     assert made.exchanged == {"sda"} and domains.calls == ["suspend"]
     assert [s.name for s in made.suspended] == ["vm1"]
     workers.wwid = WWID
-    restarted = Guard(workers, None, domains, folder)
-    assert not look(restarted)
+    restarted = Guard(workers, None, domains, lambda: None, folder)
+    look(restarted)
     assert domains.calls == ["suspend", "resume"] and workers.calls == ["rescan", "change"]
     assert not restarted.suspended and not list(folder.iterdir())
+
+
+def test_a_full_run_keeps_nobody_from_being_suspended(world, monkeypatch):
+    made, domains, workers, _ = world
+    monkeypatch.setattr(guard.statefile, "write", full)
+    workers.wwid = worlds.OTHER_WWID
+    look(made)
+    assert domains.calls == ["suspend"] and made.suspended
+
+
+def full(*_):
+    raise errors.Storage("no space")
 
 
 def test_what_somebody_paused_stays_paused(world):

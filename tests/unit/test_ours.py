@@ -71,6 +71,16 @@ def test_metadata_and_another_volume_at_its_address_are_refused():
         sources.luns(Domain(UUID, "vm1", disks, (LUN,), False))
 
 
+def test_what_runs_is_told_whatever_was_configured_since():
+    catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
+    disks = (Disk("vda", (BY_PATH,), False, False),)
+    sources = Sources(lambda _: None, lambda _: catalog, lambda _: None, lambda _: False)
+    domain = Domain(UUID, "vm1", disks, (LUN,), False)
+    with pytest.raises(errors.Refused):
+        sources.luns(domain)
+    assert [lun for _, _, lun in sources.running(domain)] == [LUN]
+
+
 def test_a_known_disk_is_ours_wherever_its_link_leads(monkeypatch):
     monkeypatch.setattr(links, "judge", lambda _link: links.LOCAL)
     assert luns(WWID.link, catalog=CATALOG) == [CATALOG]

@@ -5,6 +5,14 @@ import pytest
 from kvmlun import scsi
 
 
-@pytest.mark.parametrize("sense", ["70000500", "f1000500", "72052400", "73050000"])
-def test_both_formats_of_sense_data_tell_their_key(sense):
-    assert scsi.sense_key(bytes.fromhex(sense)) == 5
+@pytest.mark.parametrize(
+    "sense, codes",
+    [
+        ("700005000000000a000000002400", (5, 0x24)),
+        ("f00005000000000a000000002500", (5, 0x25)),
+        ("72052400000000000000000000", (5, 0x24)),
+        ("73060000000000000000000000", (6, 0)),
+    ],
+)
+def test_both_formats_of_sense_data_tell_their_codes(sense, codes):
+    assert scsi.sense_codes(bytes.fromhex(sense)) == codes
