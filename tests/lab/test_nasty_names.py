@@ -13,7 +13,6 @@ ONLY_KVMLUN = "only kvmlun has a catalog, metadata and a D-Bus service"
 
 # libvirt itself allows neither "/" nor a line break.
 DOMAIN = "-rf $(touch owned);`touch owned` '\"&|\\ ..\t%s{0}\x9b2J\u202eä\U0001f4be"
-NAMES = [DOMAIN, "../../etc/x\n\x1b[2J", "a" * 70000]
 MANAGER = "io.github.kvmlun /io/github/kvmlun io.github.kvmlun.Manager1"
 
 
@@ -48,7 +47,15 @@ def test_a_domain(s: Stage) -> None:
     assert host.main_pid("kvmlund") == pid
 
 
-def test_volumes_over_dbus(s: Stage) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(DOMAIN, id="shell"),
+        pytest.param("../../etc/x\n\x1b[2J", id="path", marks=pytest.mark.campaign),
+        pytest.param("a" * 70000, id="long", marks=pytest.mark.campaign),
+    ],
+)
+def test_volumes_over_dbus(s: Stage, name: str) -> None:
     host, volume = s.kvms[0], s.volume("vm1")
     s.peer.know(host, "vm1", [volume])
     pid = host.main_pid("kvmlund")
@@ -59,15 +66,13 @@ def test_volumes_over_dbus(s: Stage) -> None:
         members = " ".join(f"{shlex.quote(key)} {value}" for key, value in keys.items())
         return f"AddVolume 'sa{{sv}}' {shlex.quote(name)} {len(keys)} {members}"
 
-    calls = []
-    for name in NAMES:
-        quoted = shlex.quote(name)
-        calls += [f"{call} {quoted}" for call in ("GetVolume s", "RemoveVolume s")]
-        calls += [f"Connect ssu {quoted} me 0", f"Disconnect ss {quoted} {quoted}"]
-        calls += [f"Connect ssu vm1-0 {quoted}$'\\x01' 0", f"DiskXml ss vm1-0 {quoted}"]
-        calls += [add(name), add("new", **{name: "s x"}), add("new", portals=f"av 1 s {quoted}")]
-        calls += [add("new", **{key: f"s {quoted}"}) for key in ("target", "wwid", "secret")]
-        calls += [add("new", **{key: f"as 1 {quoted}"}) for key in ("portals", "ifaces")]
+    quoted = shlex.quote(name)
+    calls = [f"{call} {quoted}" for call in ("GetVolume s", "RemoveVolume s")]
+    calls += [f"Connect ssu {quoted} me 0", f"Disconnect ss {quoted} {quoted}"]
+    calls += [f"Connect ssu vm1-0 {quoted}$'\\x01' 0", f"DiskXml ss vm1-0 {quoted}"]
+    calls += [add(name), add("new", **{name: "s x"}), add("new", portals=f"av 1 s {quoted}")]
+    calls += [add("new", **{key: f"s {quoted}"}) for key in ("target", "wwid", "secret")]
+    calls += [add("new", **{key: f"as 1 {quoted}"}) for key in ("portals", "ifaces")]
     script = "".join(f"busctl call {MANAGER} -- {call}; echo $?\n" for call in calls)
     before = host.run("ls -A /etc/kvmlun/volumes.d").out
     done = host.run(["bash", "-s"], input=script, timeout=200)
@@ -88,6 +93,7 @@ def test_volumes_over_dbus(s: Stage) -> None:
     assert host.run("ls /tmp/owned", check=False).rc != 0
 
 
+@pytest.mark.campaign
 def test_a_target_name_of_223_bytes(s: Stage) -> None:
     name = "x" * (223 - len(f"{s.base}:"))
     by_path, by_id = s.volume(name, lun=0), s.volume(name, lun=1)
