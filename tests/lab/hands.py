@@ -12,7 +12,9 @@ from tests.lab import machine, own, san
 COMMANDS = (
     "udevadm trigger --settle --subsystem-match=block",
     "pvscan; pvscan --cache -aay; vgchange -ay",
-    f"mdadm --assemble --scan; mdadm --stop {own.ARRAY} && mdadm --assemble --scan",
+    # While the array's own member is away, a guest has one of the same array.
+    f"mdadm --stop {own.ARRAY}; losetup -d {own.MEMBER}; mdadm --assemble --scan; "
+    f"losetup {own.MEMBER} {own.MEMBER_FILE}; udevadm settle; mdadm --assemble --scan",
     "systemctl daemon-reload; mount -a; swapon -a; multipath -r",
 )
 
