@@ -87,7 +87,7 @@ def lvm(settings: Mapping[str, list[str]], devices_file: bool) -> Finding | None
                 f"and put {ours} first"
             )
             return Finding("lvm", cause, LVM_CONF)
-    lines = ("devices {", f"\tglobal_filter = {json.dumps(wanted)}", "}")
+    lines = ("devices {", f"\tglobal_filter = {json.dumps(wanted, ensure_ascii=False)}", "}")
     return Finding("lvm", cause, LVM_CONF, lines)
 
 

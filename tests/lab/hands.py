@@ -12,7 +12,9 @@ from tests.lab import machine, own, san
 COMMANDS = (
     "udevadm trigger --settle --subsystem-match=block",
     "pvscan; pvscan --cache -aay; vgchange -ay",
-    f"mdadm --assemble --scan; mdadm --stop {own.ARRAY} && mdadm --assemble --scan",
+    # While the array's own member is away, a guest has one of the same array.
+    f"mdadm --stop {own.ARRAY}; losetup -d {own.MEMBER}; mdadm --assemble --scan; "
+    f"losetup {own.MEMBER} {own.MEMBER_FILE}; udevadm settle; mdadm --assemble --scan",
     "systemctl daemon-reload; mount -a; swapon -a; multipath -r",
 )
 
@@ -50,17 +52,17 @@ all_theirs = {*disks, *maps}
 own = {
     "pvs": run("pvs", "--noheadings", "-o", "pv_name,pv_uuid,vg_name"),
     "lvs": run("lvs", "--noheadings", "-o", "vg_name,lv_name,lv_active,devices"),
-    "dm": [line for line in run("dmsetup", "info", "-c", "--noheadings", "-o", "name,uuid")
-           .splitlines() if ":mpath-" not in line],
+    "dm": sorted(line for line in run("dmsetup", "info", "-c", "--noheadings", "-o", "name,uuid")
+                 .splitlines() if ":mpath-" not in line),
     # An array is that until somebody writes to it.
     "mdstat": read("/proc/mdstat").replace(" (auto-read-only)", ""),
     "links": {link: os.path.realpath(link)
               for link in sorted(glob.glob("/dev/disk/by-[ulp]*/*") + glob.glob("/dev/md/*"))
               if "/by-path/" not in link},
-    "partitions": [name for name in (line.split()[3] for line in
-                   read("/proc/partitions").splitlines()[2:]) if name not in all_theirs],
-    "mounts": [(line.split(" - ")[1].split()[1], line.split()[4])
-               for line in read("/proc/1/mountinfo").splitlines()],
+    "partitions": sorted(name for name in (line.split()[3] for line in
+                         read("/proc/partitions").splitlines()[2:]) if name not in all_theirs),
+    "mounts": sorted((line.split(" - ")[1].split()[1], line.split()[4])
+                     for line in read("/proc/1/mountinfo").splitlines()),
     "swaps": read("/proc/swaps"),
 }
 theirs = {name: {
@@ -94,7 +96,7 @@ def check_off(host: machine.Machine, volumes: Sequence[san.Volume], before: Stat
     """
     host.run("udevadm settle")
     now, first = look(host, volumes)
-    assert now == before
+    assert now == before, _changes(before, now)
     assert len(first) == len(volumes)
     for state in first.values():
         assert (state["holders"], state["partitions"]) == ([], [])
@@ -102,8 +104,13 @@ def check_off(host: machine.Machine, volumes: Sequence[san.Volume], before: Stat
     for command in COMMANDS:
         host.run(f"{command}; udevadm settle", check=False)
         now, theirs = look(host, volumes)
-        assert now == before, command
-        assert theirs == first, command
+        assert now == before, (command, _changes(before, now))
+        assert theirs == first, (command, _changes(first, theirs))
+
+
+def _changes(before: State, now: State) -> dict[str, tuple[Any, Any]]:
+    keys = before.keys() | now.keys()
+    return {k: (before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)}
 
 
 def apply_what_doctor_says(host: machine.Machine) -> None:

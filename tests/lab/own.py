@@ -8,7 +8,7 @@ from tests.lab import machine
 
 FOLDER = "/var/lib/lab/own"
 MOUNT = "/mnt/own"
-ARRAY = "/dev/md/own"
+ARRAY, MEMBER, MEMBER_FILE = "/dev/md/own", "/dev/loop2", f"{FOLDER}/md"
 _SIZE = "16M"
 
 # After a boot udev finds the array and the volume group on the loop devices, as on any disk.
@@ -20,7 +20,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=modprobe loop
 ExecStart=losetup /dev/loop1 {FOLDER}/vg
-ExecStart=losetup /dev/loop2 {FOLDER}/md
+ExecStart=losetup {MEMBER} {MEMBER_FILE}
 ExecStart=udevadm wait --timeout=60 --settle /dev/{{vg}}/data {ARRAY}
 ExecStart=mkdir -p {MOUNT}
 ExecStart=mount -t ext4 /dev/{{vg}}/data {MOUNT}
@@ -36,14 +36,14 @@ tar -C /etc -cf etc.tar lvm mdadm
 modprobe loop
 truncate -s {_SIZE} vg md lost foreign
 losetup /dev/loop1 vg
-losetup /dev/loop2 md
+losetup {MEMBER} {MEMBER_FILE}
 losetup /dev/loop3 lost
 losetup /dev/loop4 foreign
 vgcreate -qy {{vg}} /dev/loop1
 lvcreate -qy -Wn -l 50%FREE -n data {{vg}}
 mkfs.ext4 -q -L own /dev/{{vg}}/data
 mount /dev/{{vg}}/data {MOUNT}
-mdadm -q --create {ARRAY} --run -l 1 -n 2 /dev/loop2 /dev/loop3
+mdadm -q --create {ARRAY} --run -l 1 -n 2 {MEMBER} /dev/loop3
 mdadm -q --create /dev/md/foreign --homehost=other --run -l 1 -n 2 /dev/loop4 missing
 mdadm -q --detail --brief {ARRAY} >>/etc/mdadm/mdadm.conf
 mdadm --wait {ARRAY} || true

@@ -26,7 +26,7 @@ udevadm settle
 vgcreate -qy iscsivg {disk}
 lvcreate -qy -Wn -l 50%FREE -n data iscsivg
 mkfs.ext4 -q -L owndata /dev/iscsivg/data
-echo start=2048,type=L | sfdisk -q --label gpt {other}
+echo type=L | sfdisk -q --label gpt {other}
 udevadm settle
 mkfs.ext4 -q -L ownpart {other}-part1
 udevadm settle
@@ -83,12 +83,15 @@ def data_disks(s: Stage, host: Machine) -> Iterator[list[san.Volume]]:
         host.run(_NO_DATA.format(**names), timeout=120)
 
 
-def properties(host: Machine, volumes: list[san.Volume]) -> str:
-    """All that udev has of these disks, and of what is on them, once all its rules have run."""
+def properties(host: Machine, volumes: list[san.Volume]) -> list[str]:
+    """All that udev has of these disks, and of what is on them, once all its rules have run.
+
+    Word by word, since udev orders neither properties nor links.
+    """
     host.run("udevadm control --reload; udevadm trigger --settle --subsystem-match=block")
     names = [f"{volume.by_id}*" for volume in volumes]
     info = f"udevadm info -q all $(ls -d {' '.join(names)}) /dev/iscsivg/data"
-    return host.run(f"{info} | grep -v SEQNUM").out
+    return sorted(host.run(f"{info} | grep -v SEQNUM").out.split())
 
 
 def comes_and_goes(s: Stage, vm: Vm, host: Machine, its_own: san.Volume) -> None:
