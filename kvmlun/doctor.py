@@ -40,10 +40,10 @@ async def _mdadm() -> Finding | None:
     if not _installed("mdadm"):
         return None
     files = [MDADM / "mdadm.conf", *sorted((MDADM / "mdadm.conf.d").glob("*.conf"))]
-    texts = [file.read_text(errors="replace") for file in files if file.exists()]
+    texts = {str(file): file.read_text(errors="replace") for file in files if file.exists()}
     mdstat = MDSTAT.read_text() if MDSTAT.exists() else ""
-    members = [_link(name) for name in handsoff.members(mdstat) if not _is_guests(name)]
-    return handsoff.mdadm(texts, members)
+    members = [_names(name) for name in handsoff.members(mdstat) if not _is_guests(name)]
+    return handsoff.mdadm(texts, members, handsoff.arrays(mdstat))
 
 
 async def _multipath() -> Finding | None:
@@ -71,8 +71,8 @@ def _is_guests(name: str) -> bool:
     return os.path.lexists(f"{handsoff.FOLDER}{name}")
 
 
-def _link(name: str) -> str:
-    """Return a name of a device that it keeps when the host boots again, if it has one."""
-    links = sorted(glob.glob("/dev/disk/by-id/*"))
+def _names(name: str) -> list[str]:
+    """Return the names of a device, first one that it keeps when the host boots again."""
+    links = sorted(glob.glob("/dev/disk/by-id/*")) + sorted(glob.glob("/dev/disk/by-*/*"))
     node = f"/dev/{name}"
-    return next((link for link in links if os.path.realpath(link) == node), node)
+    return [*(link for link in links if os.path.realpath(link) == node), node]

@@ -6,6 +6,7 @@ every disk there is goes by its own configuration. Pure: texts in, findings out.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,13 +20,16 @@ MULTIPATH_CONF = "/etc/multipath/conf.d/kvmlun.conf"
 FOLDER = "/dev/kvmlun/"
 ONE_PATH = "ID_KVMLUN_ONE_PATH"
 
-# What a guest's disk and its multipath map are called: an example of each name that udev makes.
-_DISK = (
-    "/dev/sdzz",
-    "/dev/disk/by-id/scsi-36001405ffffffffffffffffffffffffff",
-    "/dev/disk/by-id/wwn-0x6001405ffffffffffffffffffffffffff",
-    "/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-iqn.2026-11.com.example:vm1-lun-0",
-    f"{FOLDER}sdzz",
+# What guests' disks and multipath maps are called: an example of each name that udev makes.
+_DISKS = tuple(
+    (
+        f"/dev/{name}",
+        "/dev/disk/by-id/scsi-36001405ffffffffffffffffffffffffff",
+        "/dev/disk/by-id/wwn-0x6001405ffffffffffffffffffffffffff",
+        "/dev/disk/by-path/ip-192.0.2.1:3260-iscsi-iqn.2026-11.com.example:vm1-lun-0",
+        f"{FOLDER}{name}",
+    )
+    for name in ("sdzz", "sdaa")
 )
 _MAP = (
     "/dev/dm-99",
@@ -72,14 +76,14 @@ def lvm(settings: Mapping[str, list[str]], devices_file: bool) -> Finding | None
         return None
     present = settings["global_filter"]
     both = (settings["filter"], present)
-    if all(any(_rejected(names, patterns) for patterns in both) for names in (_DISK, _MAP)):
+    if all(any(_rejected(names, patterns) for patterns in both) for names in (*_DISKS, _MAP)):
         return None
     ours = f"r|^{FOLDER}|"
     # Accepting at the end what no pattern matches does nothing but let our link's device in.
     kept = [p for i, p in enumerate(present) if not (i == len(present) - 1 and _is_any(p))]
     wanted = [ours, *(pattern for pattern in kept if pattern != ours)]
     cause = "pvs, vgchange and the like use what is on guests' disks: no filter rejects these"
-    for names in (_DISK, _MAP):
+    for names in (*_DISKS, _MAP):
         if pattern := _accepting(names, wanted):
             cause = (
                 f"the filter {pattern} lets pvs, vgchange and the like use guests' disks: "
@@ -122,18 +126,45 @@ def _is_any(pattern: str) -> bool:
     return pattern[:1] == "a" and pattern[2:-1] in (".*", "^.*", ".*/", "")
 
 
-def mdadm(texts: Iterable[str], members: Sequence[str]) -> Finding | None:
-    """Judge mdadm's configuration files; `members` are the devices of this host's own arrays."""
-    words = [word for text in texts for word in _device_words(text)]
-    taken = next((word for word in words if _admits(word)), None if words else "partitions")
+def mdadm(
+    files: Mapping[str, str], members: Sequence[Sequence[str]], running: int
+) -> Finding | None:
+    """Judge mdadm's configuration files, texts by name.
+
+    `members` are the devices of this host's own arrays, of which some are `running`: the names of
+    each, the one that stays over a boot first.
+    """
+    words = [(word, file) for file, text in files.items() for word in _device_words(text)]
+    default = [] if words else [("partitions", MDADM_CONF)]
+    taken = next((each for each in words + default if _admits(each[0])), None)
     if taken is None:
-        return None
+        admitted = {name for names in members for name in names for word, _ in words
+                    if _meets(word, name)}  # fmt: skip
+        out = [names[0] for names in members if not admitted & set(names)]
+        cause = (
+            f"DEVICE leaves out {', '.join(out)} of this host's own arrays, which will lack that at "
+            "the next boot: add it"
+        )
+        return Finding("mdadm", cause, words[-1][1]) if out else None
     cause = (
-        f"mdadm --assemble --scan uses what is on guests' disks: DEVICE {taken}"
+        f"mdadm --assemble --scan uses what is on guests' disks: DEVICE {taken[0]}"
         f"{'' if words else ', which is the default,'} has them, too; name each device that this "
         "host's own arrays are made of instead, also those that you add later"
     )
-    return Finding("mdadm", cause, MDADM_CONF, (" ".join(["DEVICE containers", *members]),))
+    defined = sum(len(re.findall(r"^arr\w*\s", text, re.I | re.M)) for text in files.values())
+    if running < defined:
+        cause += "; not all arrays of its ARRAY lines are running now: assemble them and ask again"
+        return Finding("mdadm", cause, taken[1])
+    moving = [names[0] for names in members if not names[0].startswith("/dev/disk/")]
+    if moving:
+        cause += f"; {', '.join(moving)} may have another name after a boot: find one that stays"
+    line = " ".join(["DEVICE containers", *(names[0] for names in members)])
+    return Finding("mdadm", cause, taken[1], (line,))
+
+
+def arrays(mdstat: str) -> int:
+    """Return how many arrays /proc/mdstat shows."""
+    return len(re.findall(r"^md\S* : ", mdstat, re.M))
 
 
 def members(mdstat: str) -> list[str]:
@@ -154,14 +185,16 @@ def _device_words(text: str) -> Iterator[str]:
 
 
 def _admits(word: str) -> bool:
-    """mdadm's rule: a glob in which no wildcard matches a slash (mdadm config.c, conf_test_dev)."""
+    """Tell whether a word of a DEVICE line lets a guest's disk in."""
     if word.lower() == "partitions":
         return True
-    parts = word.split("/")
-    return any(
-        len(parts) == len(name.split("/")) and all(map(fnmatchcase, name.split("/"), parts))
-        for name in (*_DISK, *_MAP)
-    )
+    return any(_meets(word, name) for name in itertools.chain(*_DISKS, _MAP))
+
+
+def _meets(word: str, name: str) -> bool:
+    """mdadm's rule: a glob in which no wildcard matches a slash (mdadm config.c, conf_test_dev)."""
+    parts, names = word.split("/"), name.split("/")
+    return len(parts) == len(names) and all(map(fnmatchcase, names, parts))
 
 
 def multipath(config: str) -> Finding | None:
@@ -170,17 +203,23 @@ def multipath(config: str) -> Finding | None:
     Of a disk's properties, in the order of their names, the first that an exception or the
     blacklist matches decides (multipath-tools libmultipath/blacklist.c, filter_property).
     """
+    cause = "multipath takes guests' disks that are used by one path: "
     for name in _PROPERTIES:
-        if _listed(config, "blacklist_exceptions", name):
-            break
+        if exception := _listed(config, "blacklist_exceptions", name):
+            cause += (
+                f'property "{exception}" in blacklist_exceptions lets them in by their {name}; '
+                "write it so that it does not match that"
+            )
+            return Finding("multipath", cause, "/etc/multipath.conf")
         if _listed(config, "blacklist", name):
             return None
-    cause = "multipath takes guests' disks that are used by one path: they are not blacklisted"
+    cause += "they are not blacklisted"
     lines = ("blacklist {", f'\tproperty "^{ONE_PATH}$"', "}")
     return Finding("multipath", cause, MULTIPATH_CONF, lines)
 
 
-def _listed(config: str, section: str, name: str) -> bool:
+def _listed(config: str, section: str, name: str) -> str:
+    """Return the first property pattern of a section that matches a property."""
     bodies = re.findall(rf"^{section} \{{$(.*?)^\}}$", config, re.M | re.S)
     patterns = [p for body in bodies for p in re.findall(r'^\s+property "(.*)"$', body, re.M)]
-    return any(re.search(pattern, name) for pattern in patterns)
+    return next((pattern for pattern in patterns if re.search(pattern, name)), "")

@@ -1,6 +1,7 @@
 """Which configurations of LVM, mdadm and multipath leave guests' disks alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,9 @@ def test_a_filter_that_does_not_is_mended(patterns, wanted):
     assert lvm(*wanted) is None
 
 
-@pytest.mark.parametrize("pattern", ["a|/dev/disk/|", "a|^/dev/dm-|", "a/sd/", "a|(?i|"])
+@pytest.mark.parametrize(
+    "pattern", ["a|/dev/disk/|", "a|^/dev/sda|", "a|^/dev/dm-|", "a/sd/", "a|(?i|"]
+)
 def test_a_filter_that_only_the_operator_can_mend(pattern):
     finding = lvm(pattern, "r|.*|")
     assert pattern in finding.cause and not finding.lines
@@ -73,6 +76,13 @@ def test_lvms_devices_file_counts_where_it_is_there():
     assert lvm(use_devicesfile=["1"], devices_file=True) is None
     assert lvm(use_devicesfile=["1"], devices_file=False)
     assert lvm(use_devicesfile=["0"], devices_file=True)
+
+
+MEMBERS = [["/dev/disk/by-id/ata-a-part1", "/dev/sda1"], ["/dev/sdb1"]]
+
+
+def mdadm(*texts, members=()):
+    return handsoff.mdadm({str(n): text for n, text in enumerate(texts)}, members, 1)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +95,7 @@ def test_lvms_devices_file_counts_where_it_is_there():
     ],
 )
 def test_device_lines_that_keep_mdadm_off(text):
-    assert handsoff.mdadm([text], []) is None
+    assert mdadm(text) is None
 
 
 @pytest.mark.parametrize(
@@ -103,10 +113,22 @@ def test_device_lines_that_keep_mdadm_off(text):
     ],
 )
 def test_device_lines_that_do_not(texts):
-    finding = handsoff.mdadm(texts, ["/dev/disk/by-id/ata-a-part1", "/dev/sdb1"])
-    assert finding.file == "/etc/mdadm/mdadm.conf.d/kvmlun.conf"
+    finding = mdadm(*texts, members=MEMBERS)
+    # The file of the line that lets them in, or that of ours where there is none.
+    given = re.search("^dev", "\n".join(texts), re.I | re.M)
+    assert finding.file == (str(len(texts) - 1) if given else handsoff.MDADM_CONF)
     assert finding.lines == ("DEVICE containers /dev/disk/by-id/ata-a-part1 /dev/sdb1",)
-    assert handsoff.mdadm(finding.lines, []) is None
+    assert "/dev/sdb1 may have another name" in finding.cause
+    assert mdadm(*finding.lines, members=MEMBERS) is None
+    more = mdadm(*texts, "ARRAY /dev/md0 UUID=1\nARRAY /dev/md1 UUID=2", members=MEMBERS)
+    assert not more.lines and "not all arrays" in more.cause
+
+
+def test_a_member_that_no_device_line_lets_in():
+    assert mdadm("DEVICE /dev/sda*\nDEVICE /dev/sdb?", members=MEMBERS)  # sdaa may be a guest's
+    assert mdadm("DEVICE /dev/sda1 /dev/sdb?", members=MEMBERS) is None
+    finding = mdadm("", "DEVICE /dev/sda1", members=MEMBERS)
+    assert "leaves out /dev/sdb1" in finding.cause and finding.file == "1" and not finding.lines
 
 
 def test_the_members_of_the_hosts_own_arrays():
@@ -116,6 +138,7 @@ def test_the_members_of_the_hosts_own_arrays():
         "      31744 blocks super 1.2 [2/1] [U_]\n\n"
         "md1 : active raid5 nvme0n1p2[0] dm-3[1](S)\nunused devices: <none>\n"
     )
+    assert handsoff.arrays(mdstat) == 2
     assert handsoff.members(mdstat) == ["dm-3", "nvme0n1p2", "sda1", "sdb1"]
 
 
@@ -152,7 +175,10 @@ def test_multipaths_blacklist():
 )
 def test_what_multipath_does_not_blacklist(old, new):
     finding = handsoff.multipath(BLACKLIST.replace(old, new))
-    assert finding.file == "/etc/multipath/conf.d/kvmlun.conf"
+    if new:
+        assert new.rstrip("|") in finding.cause and finding.file == "/etc/multipath.conf"
+    else:
+        assert finding.file == "/etc/multipath/conf.d/kvmlun.conf" and finding.lines
 
 
 def test_the_package_brings_what_multipath_lacks():
