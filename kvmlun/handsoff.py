@@ -142,8 +142,8 @@ def mdadm(
                     if _meets(word, name)}  # fmt: skip
         out = [names[0] for names in members if not admitted & set(names)]
         cause = (
-            f"DEVICE leaves out {', '.join(out)} of this host's own arrays, which will lack that at "
-            "the next boot: add it"
+            f"DEVICE leaves out {', '.join(out)} of this host's own arrays, which will lack that "
+            "at the next boot: add it"
         )
         return Finding("mdadm", cause, words[-1][1]) if out else None
     cause = (

@@ -94,9 +94,8 @@ def test_a_path_that_comes_back_with_another_lun(s: Stage, host: Machine) -> Non
     with host.cut("san_b"):
         wait_for("one path", lambda: active(host) == 1, 60)
         s.san.swap(volume, group=2)
-    told = "vm1 loses a path: "
-    wait_for("its loss", lambda: told in host.run("journalctl -u kvmlund").out, 90)
-    assert paths(s) == 1
+    wait_for("its loss", lambda: paths(s) == 1, 90)
+    assert "vm1 loses a path: " in host.run("journalctl -u kvmlund").out
     vm.wait_writes(host, 80)
     s.san.swap(volume, serial=volume.serial, path=volume.path, group=2)
     wait_for("both paths", lambda: active(host) == 2, 90)
