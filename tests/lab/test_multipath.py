@@ -163,15 +163,17 @@ def test_a_by_path_source_of_a_mapped_lun(s: Stage, host: Machine, volume: san.V
 def test_an_idle_disk_of_one_path_gets_its_map(s: Stage, host: Machine, volume: san.Volume) -> None:
     """It is on multipath's blacklist until then."""
     s.peer.configure(host, grace=60)
-    one, two = s.vm("vm1", [volume], by_path=True), s.vm("vm2", [volume], known_on=[])
-    one.start(host)
-    one.destroy(host)
+    vm = s.vm("vm1", [volume], by_path=True)
+    vm.start(host)
+    vm.destroy(host)
     (disk,) = s.states()[0].disks
     assert disk not in host.run("multipathd show paths format %d").out.split()
-    two.start(host)
+    vm.links = [volume.by_id]
+    vm.define(host)
+    vm.start(host)
     assert paths(s) == 2
     s.peer.configure(host)
-    ends_clean(s, two)
+    ends_clean(s, vm)
 
 
 def test_without_multipathd_one_path_is_used(s: Stage, host: Machine, volume: san.Volume) -> None:
