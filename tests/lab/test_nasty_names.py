@@ -13,6 +13,7 @@ ONLY_KVMLUN = "only kvmlun has a catalog, metadata and a D-Bus service"
 
 # libvirt itself allows neither "/" nor a line break.
 DOMAIN = "-rf $(touch owned);`touch owned` '\"&|\\ ..\t%s{0}\x9b2J\u202eä\U0001f4be"
+SHOWN = "-rf $(touch owned);`touch owned` '\"&|\\ .. %s{0} 2J ä\U0001f4be"
 MANAGER = "io.github.kvmlun /io/github/kvmlun io.github.kvmlun.Manager1"
 
 
@@ -28,7 +29,7 @@ def test_a_domain(s: Stage) -> None:
     xml = vm.xml().replace("<name>vm1</name>", f"<name>{escape(DOMAIN)}</name>")
     host.run(["virsh", "define", "/dev/stdin"], input=xml)
     host.run(["virsh", "start", "--paused", vm.uuid])
-    wait_for("its user", lambda: observe.users(host, volume.wwid) == [DOMAIN], 20)
+    wait_for("its user", lambda: observe.users(host, volume.wwid) == [SHOWN], 20)
     dump = ["virsh", "dumpxml", "--inactive", vm.uuid]
     wait_for("metadata", lambda: volume.iqn in host.run(dump).out.partition("</metadata>")[0], 20)
     table = host.run("kvmlun status").out
