@@ -91,7 +91,7 @@ def properties(host: Machine, volumes: list[san.Volume]) -> list[str]:
     host.run("udevadm control --reload; udevadm trigger --settle --subsystem-match=block")
     names = [f"{volume.by_id}*" for volume in volumes]
     info = f"udevadm info -q all $(ls -d {' '.join(names)}) /dev/iscsivg/data"
-    return sorted(host.run(f"{info} | grep -v SEQNUM").out.split())
+    return sorted(host.run(f"{info} | grep -v SEQNUM").out.replace("=", "= ").split())
 
 
 def comes_and_goes(s: Stage, vm: Vm, host: Machine, its_own: san.Volume) -> None:
