@@ -95,7 +95,7 @@ def _run(command: Sequence[Any], folder: Path, name: str, runs: int, seed: int) 
     argv = [
         "nice", "-n", "19", *command, name,
         f"-runs={runs}", f"-seed={seed}", f"-max_len={_LENGTH.get(name, _LONGEST)}",
-        "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/", place / "corpus",
+        "-keep_seed=1", "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/", place / "corpus",
     ]  # fmt: skip
     began = time.monotonic()
     with open(place / "log", "w") as log:
