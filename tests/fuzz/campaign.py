@@ -65,7 +65,7 @@ def _result(folders: Sequence[Path], name: str) -> Result:
     """Return what is kept of a parser in the first folder that has it, {} if none has."""
     for folder in folders:
         if (file := folder / f"{name}.json").exists():
-            return {"commit": folder.name, **json.loads(file.read_text())}
+            return dict(json.loads(file.read_text()))
     return {}
 
 
@@ -104,7 +104,8 @@ def _run(command: Sequence[Any], folder: Path, name: str, runs: int, seed: int) 
     argv = [
         "nice", "-n", "19", *command, name,
         f"-runs={runs}", f"-seed={seed}", f"-max_len={_LENGTH.get(name, _LONGEST)}",
-        "-keep_seed=1", "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/", place / "corpus",
+        "-keep_seed=1", "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/",
+        place / "corpus",
     ]  # fmt: skip
     began = time.monotonic()
     with open(place / "log", "w") as log:
@@ -135,11 +136,10 @@ def _failure(place: Path, log: str) -> str:
 
 
 def _line(result: Result) -> str:
-    failure = result["failure"]
-    return (
-        f"| {result['parser']} | {PARSERS[result['parser']].input} | {result['commit']} | {result['cases']} | "
-        f"{result['seed']} | {result['seconds']} | {f'FAILS: {failure}' if failure else 'holds'} |"
-    )
+    name, failure = result["parser"], result["failure"]
+    shown = [result[key] for key in ("commit", "cases", "seed", "seconds")]
+    cells = [name, PARSERS[name].input, *shown, f"FAILS: {failure}" if failure else "holds"]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _report(results: Sequence[Result]) -> str:
