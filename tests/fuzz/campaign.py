@@ -31,8 +31,11 @@ _LONGEST = 6000  # more than the digits that Python makes a number of
 Result = dict[str, Any]
 
 
-def main(names: Sequence[str], runs: int) -> int:
-    """Run what is missing; return 1 where a parser failed. Work in progress gets no report."""
+def main(names: Sequence[str], runs: int, since: str = "") -> int:
+    """Run what is missing; return 1 where a parser failed. Work in progress gets no report.
+
+    A result of a commit from `since` on counts as well.
+    """
     commit = _git("log", "-1", "--format=%h", "--", *_CODE)
     changed = bool(_git("status", "--porcelain", "--", *_CODE))
     folder = paths.cache() / "fuzz" / ("changed" if changed else commit)
@@ -41,23 +44,29 @@ def main(names: Sequence[str], runs: int) -> int:
         shutil.rmtree(folder, ignore_errors=True)
     python = _environment(paths.cache() / "fuzz/venv")
     seed = int(commit, 16) % 2**31
-    missing = [name for name in names if _result(folder, name).get("cases", 0) < runs]
+    folders = [folder]
+    if since:
+        older = _git("rev-list", "--abbrev-commit", f"{since}^..HEAD").split()
+        folders += [folder.parent / other for other in older if other != commit]
+    missing = [name for name in names if _result(folders, name).get("cases", 0) < runs]
     # The slowest first, so that none is left alone at the end.
     missing.sort(key=lambda name: _LENGTH.get(name, _LONGEST))
     with concurrent.futures.ThreadPoolExecutor(_JOBS) as pool:
         command = [python, "-B", tree / "tests/fuzz/libfuzzer.py"]
         for result in pool.map(lambda name: _run(command, folder, name, runs, seed), missing):
             print(_line(result), flush=True)
-    results = [result for name in PARSERS if (result := _result(folder, name))]
+    results = [result for name in PARSERS if (result := _result(folders, name))]
     if not changed:
-        REPORT.write_text(_report(results, commit, seed))
+        REPORT.write_text(_report(results))
     return int(any(result["failure"] for result in results))
 
 
-def _result(folder: Path, name: str) -> Result:
-    """Return what is kept of a parser, {} if that is nothing."""
-    file = folder / f"{name}.json"
-    return dict(json.loads(file.read_text())) if file.exists() else {}
+def _result(folders: Sequence[Path], name: str) -> Result:
+    """Return what is kept of a parser in the first folder that has it, {} if none has."""
+    for folder in folders:
+        if (file := folder / f"{name}.json").exists():
+            return dict(json.loads(file.read_text()))
+    return {}
 
 
 def _environment(place: Path) -> Path:
@@ -95,7 +104,8 @@ def _run(command: Sequence[Any], folder: Path, name: str, runs: int, seed: int) 
     argv = [
         "nice", "-n", "19", *command, name,
         f"-runs={runs}", f"-seed={seed}", f"-max_len={_LENGTH.get(name, _LONGEST)}",
-        "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/", place / "corpus",
+        "-keep_seed=1", "-timeout=60", "-rss_limit_mb=1024", f"-artifact_prefix={place}/",
+        place / "corpus",
     ]  # fmt: skip
     began = time.monotonic()
     with open(place / "log", "w") as log:
@@ -103,6 +113,8 @@ def _run(command: Sequence[Any], folder: Path, name: str, runs: int, seed: int) 
     text = (place / "log").read_text(errors="replace")
     result = {
         "parser": name,
+        "commit": folder.name,
+        "seed": seed,
         "cases": max(map(int, re.findall(r"^#([0-9]+)\t", text, re.MULTILINE)), default=0),
         "seconds": round(time.monotonic() - began),
         "failure": _failure(place, text) if code else "",
@@ -124,25 +136,24 @@ def _failure(place: Path, log: str) -> str:
 
 
 def _line(result: Result) -> str:
-    failure = result["failure"]
-    return (
-        f"| {result['parser']} | {PARSERS[result['parser']].input} | {result['cases']} | "
-        f"{result['seconds']} | {f'FAILS: {failure}' if failure else 'holds'} |"
-    )
+    name, failure = result["parser"], result["failure"]
+    shown = [result[key] for key in ("commit", "cases", "seed", "seconds")]
+    cells = [name, PARSERS[name].input, *shown, f"FAILS: {failure}" if failure else "holds"]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
-def _report(results: Sequence[Result], commit: str, seed: int) -> str:
+def _report(results: Sequence[Result]) -> str:
     lines = [
         "# Fuzzing",
         "",
         "Made by `python3 -m tests.fuzz`; do not edit.",
-        f"Commit {commit}, seed {seed}, {_ATHERIS}. What has to hold of each parser is in "
+        f"By {_ATHERIS}. What has to hold of each parser is in "
         "`tests/fuzz/parsers.py`. Cases grow out of good inputs and hostile texts "
         "(`tests/fuzz/seeds.py`), towards code that none has reached before (libFuzzer). Seconds "
         "are those of a busy machine.",
         "",
-        "| parser | input | cases | seconds | result |",
-        "|---|---|---|---|---|",
+        "| parser | input | commit | cases | seed | seconds | result |",
+        "|---|---|---|---|---|---|---|",
         *map(_line, results),
     ]
     return "\n".join(lines) + "\n"
