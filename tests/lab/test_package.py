@@ -7,6 +7,7 @@ from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
 ONLY_KVMLUN = "only kvmlun is a package"
+RULES = ["50-kvmlun.rules", "58-kvmlun-map.rules"]
 
 HOOK = "/etc/libvirt/hooks/qemu.d/50-kvmlun"
 
@@ -56,7 +57,7 @@ def test_remove_leaves_running_vms_and_blocks_none(s: Stage) -> None:
     try:
         host.run("apt-get remove -y kvmlun", timeout=120)
         assert host.run(f"test -e {HOOK} -o -L {HOOK}", check=False).rc != 0
-        assert host.run("ls /run/udev/rules.d").out.split() == ["50-kvmlun.rules"]
+        assert host.run("ls /run/udev/rules.d").out.split() == RULES
         vm.wait_writes(host)
         vm.command(host, "reboot")
         vm.wait_console(host, "^GUEST-UP", times=2)
