@@ -94,8 +94,8 @@ class Guard:
 
     @property
     def is_uneasy(self) -> bool:
-        """Something is to be looked at again soon."""
-        return bool(self._wrong or self._suspended)
+        """Something is to be looked at again soon: a doubt that came meanwhile, too."""
+        return bool(self._looking or self._wrong or self._suspended)
 
     def doubt(self, target: str) -> None:
         """A session with this target was away: whatever it leads to now has to be proven."""

@@ -95,6 +95,7 @@ def world(tmp_path, monkeypatch):
 def look(made, *watched, period=0.0):
     async def until_done():
         made.look(watched or [VM], period)
+        assert made.is_uneasy or not made._looking
         await asyncio.gather(*made._looking.values())
 
     asyncio.run(until_done())
