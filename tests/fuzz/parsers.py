@@ -65,6 +65,11 @@ _TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,222}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,63}")
 _HOST = re.compile(r"[0-9a-f:.]{2,39}")
 _IDENTITY = re.compile(r"(naa|eui)\.[0-9a-f]{16,32}|t10\.[\x20-\x7e]{1,254}")
+_NO_SECRET = re.compile(
+    r"(:[0-9]+)?: (is no text|is none of [a-z_, ]+ with = and a value|(username|password)(_in)?: "
+    r"(is given twice|must be 1 to 255 bytes that can be printed)|[a-z_]+ and [a-z_]+ "
+    r"(belong together|must not be the same))"
+)
 _NO_CATALOG = config.Config(config.Settings(), {})
 
 Check = Callable[[bytes, Path], None]
@@ -461,8 +466,7 @@ def _secrets(data: bytes, folder: Path) -> None:
         chap = secrets.load("secret", folder)
     except errors.Config as error:
         line(str(error))
-        values = [v.strip() for v in re.findall(rb"=(.*)", data) if len(v) > 6]
-        assert not any(v.decode(errors="replace") in str(error) for v in values)
+        assert _NO_SECRET.fullmatch(str(error).removeprefix(str(file)))
         return
     values = [chap.username, chap.password, chap.username_in, chap.password_in]
     for value in values:
