@@ -259,7 +259,7 @@ class Attacher:
         if record := self._udev.record(disk.name):
             proof.fresh(str(request), facts, disk.node, record.serial)
         sessions = sysfs.sessions()
-        proof.unique(str(request), wwid, session.target, sessions)
+        await self._refuse_twins(request, wwid, session.target, sessions, deadline)
         _refuse_holders(request, session, sessions, mapped)
         if mapped and sysfs.multipath_map(disk):
             facts = {**facts, "claimed": False}
@@ -268,6 +268,26 @@ class Attacher:
             numbers = [int(name.removeprefix(disk.name)) for name in disk.partitions]
             await self._scsi(request, deadline, "drop_partitions", disk.name, disk.number, numbers)
         return wwid
+
+    async def _refuse_twins(
+        self,
+        request: Request,
+        wwid: Wwid,
+        target: str,
+        sessions: tuple[Session, ...],
+        deadline: Deadline,
+    ) -> None:
+        for other, disk in proof.twins(wwid, target, sessions):
+            try:
+                facts = await self._workers.probe(disk.name, disk.number, deadline.left)
+                if not proof.is_twin(wwid, facts):
+                    continue
+            except errors.Storage as problem:
+                log.warning("%s: %s may be the same LUN: %s", request, disk.node, problem)
+            raise errors.Refused(
+                f"{request}: {target} and {other} both have a LUN {wwid}; "
+                "give one of them an identity of its own on the array"
+            )
 
     async def _prove_map(self, request: Request, above: Map, deadline: Deadline) -> None:
         """What QEMU opens; multipathd may have added paths that were not proven one by one."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import errors
 from .lun import Lun, LunAddress, Wwid
-from .sysfs import Session
+from .sysfs import Disk, Session
 
 
 def identity(
@@ -44,14 +44,22 @@ def fresh(name: str, facts: Mapping[str, Any], node: str, serial: str) -> None:
         )
 
 
-def unique(name: str, wwid: Wwid, target: str, sessions: Iterable[Session]) -> None:
-    """Refuse a WWID that a LUN of another target has as well: its link could lead to either."""
-    for session in sessions:
-        if session.target != target and any(disk.wwid == str(wwid) for disk in session.disks):
-            raise errors.Refused(
-                f"{name}: {target} and {session.target} both have a LUN {wwid}; "
-                "give one of them an identity of its own on the array"
-            )
+def twins(wwid: Wwid, target: str, sessions: Iterable[Session]) -> list[tuple[str, Disk]]:
+    """Return disks of other targets with that WWID, as far as the kernel knows, by their target.
+
+    The link of the WWID could lead to either.
+    """
+    return [
+        (session.target, disk)
+        for session in sessions
+        for disk in session.disks
+        if session.target != target and disk.wwid == str(wwid)
+    ]
+
+
+def is_twin(wwid: Wwid, facts: Mapping[str, Any]) -> bool:
+    """Tell whether a device says itself that it has the WWID: the kernel asked it long ago."""
+    return str(wwid) in facts["wwids"]
 
 
 def usable(name: str, lun: Lun, facts: Mapping[str, Any], read_only: bool, node: str) -> None:

@@ -91,7 +91,8 @@ def test_wrong_wwid(s: Stage) -> None:
     other = s.san.swap(volume)
     assert line(made, s.kvms[0]) == (
         f"volume vm1-0: {volume.iqn} LUN 0 is not {volume.wwid} but {other.wwid}; "
-        "the LUN was exchanged on the array, or the pinned WWID is wrong"
+        "the LUN was exchanged on the array, or the pinned WWID is wrong "
+        "(kvmlun volume repin corrects that)"
     )
     s.wait_clean()
 

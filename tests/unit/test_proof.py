@@ -55,9 +55,12 @@ def test_a_disk_with_the_links_of_another_one_is_stale():
 
 def test_one_identity_on_two_targets_is_refused():
     twin = worlds.session(2, worlds.disk("sdb"), target=TARGET + ":twin")
-    with pytest.raises(errors.Refused, match="both have a LUN"):
-        proof.unique(BY_PATH, WWID, TARGET, [worlds.session(1, DISK), twin])
-    proof.unique(BY_PATH, WWID, TARGET, [worlds.session(1, DISK), worlds.session(3, DISK)])
+    assert proof.twins(WWID, TARGET, [worlds.session(1, DISK), twin]) == [
+        (TARGET + ":twin", twin.disks[0])
+    ]
+    assert not proof.twins(WWID, TARGET, [worlds.session(1, DISK), worlds.session(3, DISK)])
+    assert proof.is_twin(WWID, FACTS)
+    assert not proof.is_twin(worlds.OTHER_WWID, FACTS)
 
 
 @pytest.mark.parametrize(
