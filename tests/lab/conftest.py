@@ -115,7 +115,7 @@ def kvmlun(installed: stage.Stage) -> None:
 
 @pytest.fixture
 def round_trips() -> int:
-    return int(os.environ.get("KVMLUN_ROUND_TRIPS", "3"))
+    return int(os.environ.get("KVMLUN_ROUND_TRIPS", "2"))
 
 
 @pytest.fixture

@@ -66,7 +66,9 @@ def records(host: Machine, volume: san.Volume) -> str:
     return host.run(f"find /etc/iscsi/nodes/{volume.iqn} -type f | xargs cat").out
 
 
-@pytest.mark.parametrize("made_by", ["-o new", "discovery"])
+@pytest.mark.parametrize(
+    "made_by", ["-o new", pytest.param("discovery", marks=pytest.mark.campaign)]
+)
 def test_node_records_of_the_operator(s: Stage, made_by: str) -> None:
     """The session is ours and ends; the record, with what the operator set in it, stays."""
     host, volume = s.kvms[0], s.volume("vm1")

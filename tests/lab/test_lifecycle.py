@@ -25,6 +25,7 @@ def test_save_and_restore(s: Stage) -> None:
     vm.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_managedsave(s: Stage) -> None:
     host = s.kvms[0]
     vm = s.vm("vm1", [s.volume("vm1")])

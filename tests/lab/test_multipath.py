@@ -145,6 +145,7 @@ def test_min_paths(s: Stage, host: Machine, volume: san.Volume) -> None:
     ends_clean(s, vm)
 
 
+@pytest.mark.campaign
 def test_a_by_path_source_of_a_mapped_lun(s: Stage, host: Machine, volume: san.Volume) -> None:
     vm = s.vm("vm1", [volume], by_path=True)
     host.run("kvmlun connect vm1-0")
@@ -235,6 +236,7 @@ def test_a_vm_that_is_stopped_while_all_paths_are_gone(
         s.wait_clean()
 
 
+@pytest.mark.campaign
 def test_hands_off_the_map(s: Stage, host: Machine, volume: san.Volume) -> None:
     """A volume group and a label on the disk, as a guest would have put them there."""
     offset = 16 << 20

@@ -79,6 +79,7 @@ def test_exchanged_beside_a_running_vm(s: Stage) -> None:
     running.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_the_disk_that_took_the_place_of_an_idle_one(s: Stage, kvmlun: None) -> None:
     """Its device is still there, and with it the links of the one before: found anew."""
     host, volume = s.kvms[0], s.volume("vm1")
