@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     status = verbs.add_parser("status", help="show each LUN: device, sessions, VMs, state")
     _finish(status, _status)
-    volume = verbs.add_parser("volume", help="show the catalog in /etc/kvmlun")
+    volume = verbs.add_parser("volume", help="show and change the catalog in /etc/kvmlun")
     nouns = volume.add_subparsers(required=True, metavar="COMMAND")
     _finish(nouns.add_parser("list", help="list all volumes"), _volume_list)
     show = nouns.add_parser("show", help="show one volume")
@@ -126,7 +126,7 @@ def _owned(parser: argparse.ArgumentParser, run: Any) -> None:
 
 def _name(text: str) -> str:
     if not re.fullmatch(config.NAME, text):
-        raise ValueError
+        raise argparse.ArgumentTypeError("a secret's name has letters, digits, '_', '.' and '-'")
     return text
 
 

@@ -112,7 +112,7 @@ class Guard:
         domains, sessions = list(domains), sysfs.sessions()
         here = {domain.uuid for domain in domains}
         for gone in self._suspended.keys() - here:
-            log.warning("%s is no longer here, it does not go on by itself", self._name(gone))
+            log.warning("%s is no longer watched: it does not go on by itself", self._name(gone))
             self._forget(gone)
         for table in (self._wrong, self._began):
             for gone in table.keys() - here:

@@ -14,7 +14,6 @@ import time
 from . import hookproto, links
 
 WWIDS = "/var/lib/kvmlun/wwids"
-BYPASS = "/run/kvmlun/bypass"
 POOLS = ("/run/libvirt/storage", "/etc/libvirt/storage")
 # Whatever is asked can be asked again, as after the death of a daemon that was at it.
 TRIES = 3
@@ -183,13 +182,13 @@ def _metadata(xml: bytes) -> bytes:
 def _bypassed(xml: bytes, name: str) -> bool:
     """Break-glass: an operator said that this VM is to start unchecked."""
     uuid = xml.partition(b"<uuid>")[2].partition(b"</uuid>")[0].decode(errors="replace").strip()
-    if len(uuid) != _UUID_LENGTH or "/" in uuid or not os.path.exists(f"{BYPASS}/{uuid}"):
+    if len(uuid) != _UUID_LENGTH or "/" in uuid or not os.path.exists(f"{hookproto.BYPASS}/{uuid}"):
         return False
     import syslog
 
     syslog.openlog("kvmlun-hook", facility=syslog.LOG_DAEMON)
     syslog.syslog(
         syslog.LOG_ALERT,
-        f"domain {name!r} starts WITHOUT kvmlun's checks: {BYPASS}/{uuid} exists",
+        f"domain {name!r} starts WITHOUT kvmlun's checks: {hookproto.BYPASS}/{uuid} exists",
     )
     return True

@@ -10,6 +10,8 @@ many seconds it waits. The reply has ``ok``, which comes first, ``v`` and ``line
 
 VERSION = 1
 SOCKET = "/run/kvmlun/hook.sock"
+# A file of this name and a domain's UUID: the operator wants it to run unchecked (break-glass).
+BYPASS = "/run/kvmlun/bypass"
 MAX_HEADER = 64 << 10
 MAX_XML = 16 << 20
 

@@ -13,8 +13,9 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 
-from . import catalog, config, errors, inventory, iscsi, maps, metadata, reconcile, sysfs
+from . import catalog, config, errors, hookproto, inventory, iscsi, maps, metadata, reconcile, sysfs
 from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
@@ -309,7 +310,10 @@ class Manager:
             self._recovered.clear()
             audit = self.config.settings.audit
             if self.listing:
-                self.guard.look(self._running(), audit)
+                # What the operator has started unchecked is left alone here as well.
+                unchecked = {path.name for path in Path(hookproto.BYPASS).glob("*")}
+                watched = [domain for domain in self._running() if domain.uuid not in unchecked]
+                self.guard.look(watched, audit)
             # Who runs is known soon after the start.
             soon = self.listing is None or self.guard.is_uneasy
             with contextlib.suppress(TimeoutError):

@@ -66,7 +66,7 @@ def place(tmp_path, monkeypatch):
     path = tmp_path / "s"
     monkeypatch.setattr(hookproto, "SOCKET", str(path))
     monkeypatch.setattr(hook, "WWIDS", str(tmp_path / "wwids"))
-    monkeypatch.setattr(hook, "BYPASS", str(tmp_path / "bypass"))
+    monkeypatch.setattr(hookproto, "BYPASS", str(tmp_path / "bypass"))
     return tmp_path
 
 
