@@ -147,12 +147,20 @@ class Machine:
 
     def wait_reachable(self, timeout: float = REACH_TIMEOUT) -> None:
         def reached() -> bool:
-            if not self.is_on():
+            if self._has_stopped():
                 raise errors.LabError(f"{self.name} stopped:\n{self.kernel.console_tail()}")
             return self.connection.open()
 
         wait.wait_for(f"ssh to {self.name}", reached, timeout)
         log.info("%s: reachable", self.name)
+
+    def _has_stopped(self) -> bool:
+        """Its kernel executes itself anew at its start, and has no command line in that moment."""
+        try:
+            wait.wait_for(f"the kernel of {self.name}", self.is_on, 1)
+        except wait.TimedOut:
+            return True
+        return False
 
     def wait_ready(self) -> None:
         """Wait until the host is reachable and has started all it starts."""
