@@ -30,6 +30,7 @@ echo type=L | sfdisk -q --label gpt {other}
 udevadm settle
 mkfs.ext4 -q -L ownpart {other}-part1
 udevadm settle
+mkdir -p {folder}
 cp /etc/fstab {folder}/fstab
 mkdir -p /srv/data /srv/part
 echo "/dev/iscsivg/data /srv/data ext4 _netdev,nofail 0 0" >>/etc/fstab
@@ -101,7 +102,7 @@ def comes_and_goes(s: Stage, vm: Vm, host: Machine, its_own: san.Volume) -> None
 
 
 @pytest.mark.campaign
-def test_data_disks(s: Stage, host: Machine, things: own.Things) -> None:
+def test_data_disks(s: Stage, host: Machine) -> None:
     vm = s.vm("vm1", [s.volume("vm1")])
     with data_disks(s, host) as volumes:
         ours = properties(host, volumes)
