@@ -16,6 +16,9 @@ from .handsoff import Finding
 
 MDADM = Path("/etc/mdadm")
 MDSTAT = Path("/proc/mdstat")
+DISKS = Path("/dev/disk")
+# by-diskseq counts anew at each boot.
+_STAY = ("by-id", "by-partuuid", "by-path")
 _SECONDS = 20
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -73,6 +76,6 @@ def _is_guests(name: str) -> bool:
 
 def _names(name: str) -> list[str]:
     """Return the names of a device, first one that it keeps when the host boots again."""
-    links = sorted(glob.glob("/dev/disk/by-id/*")) + sorted(glob.glob("/dev/disk/by-*/*"))
+    links = [link for kind in _STAY for link in sorted(glob.glob(f"{DISKS}/{kind}/*"))]
     node = f"/dev/{name}"
     return [*(link for link in links if os.path.realpath(link) == node), node]

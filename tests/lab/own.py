@@ -11,8 +11,7 @@ MOUNT = "/mnt/own"
 ARRAY, MEMBER, MEMBER_FILE = "/dev/md/own", "/dev/loop2", f"{FOLDER}/md"
 _SIZE = "16M"
 
-# After a boot udev finds the volume group on its loop device, as on any disk. The array is begun
-# here as well: once udev did not, on a busy machine, and no row is about that.
+# After a boot udev finds the array and the volume group on the loop devices, as on any disk.
 _UNIT = f"""\
 [Unit]
 Before=kvmlund.service
@@ -22,8 +21,6 @@ RemainAfterExit=yes
 ExecStart=modprobe loop
 ExecStart=losetup /dev/loop1 {FOLDER}/vg
 ExecStart=losetup {MEMBER} {MEMBER_FILE}
-ExecStart=udevadm settle
-ExecStart=-mdadm --quiet --incremental --run {MEMBER}
 ExecStart=udevadm wait --timeout=60 --settle /dev/{{vg}}/data {ARRAY}
 ExecStart=mkdir -p {MOUNT}
 ExecStart=mount -t ext4 /dev/{{vg}}/data {MOUNT}

@@ -67,3 +67,11 @@ def test_what_is_found_is_told_with_its_remedy(monkeypatch, capsys):
     assert cli.main(["doctor", "--json"]) == 7
     (told,) = json.loads(capsys.readouterr().out)
     assert told["check"] == "lvm" and told["lines"] == ["devices {", "}"]
+
+
+def test_a_name_that_counts_boots_is_none_that_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "DISKS", tmp_path)
+    for kind in ("by-diskseq", "by-id", "by-path", "by-uuid"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "x").symlink_to("/dev/null")
+    assert doctor._names("null") == [f"{tmp_path}/by-id/x", f"{tmp_path}/by-path/x", "/dev/null"]
