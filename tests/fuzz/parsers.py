@@ -27,6 +27,7 @@ from kvmlun import (
     domxml,
     errors,
     hook,
+    hookproto,
     inventory,
     iscsi,
     libiscsi,
@@ -100,12 +101,9 @@ def place(folder: Path) -> Iterator[None]:
     (folder / "wwids").write_text(f"{WWID}\n")
     (folder / "bypass").mkdir()
     (folder / "bypass" / "other").touch()
-    values = {
-        "WWIDS": str(folder / "wwids"),
-        "BYPASS": str(folder / "bypass"),
-        "POOLS": (str(folder),),
-    }
-    with mock.patch.multiple(hook, **values):
+    values = {"WWIDS": str(folder / "wwids"), "POOLS": (str(folder),)}
+    bypass = mock.patch.object(hookproto, "BYPASS", str(folder / "bypass"))
+    with mock.patch.multiple(hook, **values), bypass:
         yield
 
 
