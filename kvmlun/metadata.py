@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from . import domxml, inventory
+from . import domxml, inventory, ours
 from .config import Config
 from .domxml import Domain
 from .libvirtconn import Guest, Listing
@@ -91,10 +91,9 @@ def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | 
 
 def _told(link: str, known: Iterable[Lun], config: Config) -> Lun | None:
     """Describe the LUN of a link as metadata or catalog tell of it."""
+    if told := ours.recorded(link, known):
+        return told
     if wwid := Wwid.from_link(link):
-        recorded = next((lun for lun in known if lun.wwid == wwid), None)
-        return recorded or config.by_wwid(wwid)
-    if address := inventory.spelled(link):
-        recorded = next((lun for lun in known if lun.address == address), None)
-        return recorded or config.by_address(address)
-    return None
+        return config.by_wwid(wwid)
+    address = inventory.spelled(link)
+    return config.by_address(address) if address else None
