@@ -271,10 +271,9 @@ def _volume_discover(arguments: argparse.Namespace) -> str:
 
 
 def _initiator(secret: str) -> Initiator:
-    from . import libiscsi, loginprobe, secrets
+    from . import libiscsi
 
-    chap = secrets.load(secret) if secret else None
-    return libiscsi.Initiator(loginprobe.initiator(), chap)
+    return libiscsi.Initiator.of_host(secret)
 
 
 def _check(arguments: argparse.Namespace) -> str:

@@ -33,7 +33,7 @@ from ctypes import (
 from dataclasses import dataclass
 from typing import Any
 
-from . import apart, errors, vpd
+from . import apart, errors, loginprobe, secrets, vpd
 from .domxml import Sectors
 from .lun import Lun, Portal, parse_target
 from .secrets import Chap
@@ -67,8 +67,8 @@ _FAILED = {
     "iscsi_login_sync": "the login failed: ",
     "iscsi_discovery_sync": "no list of targets that can be read: ",
 }
-# lib/login.c; RFC 7143, 11.13.5: status class 2, detail 1
 _NO_PAGE = "INVALID_FIELD_IN_CDB"  # lib/scsi-lowlevel.c, scsi_sense_ascq_str()
+# lib/login.c; RFC 7143, 11.13.5: status class 2, detail 1
 _NOT_LET_IN = "Authentication failure(513)"
 
 
@@ -158,6 +158,11 @@ class Initiator:
         self._name = name
         self._chap = chap
         self._seconds = seconds
+
+    @classmethod
+    def of_host(cls, secret: str | None) -> Initiator:
+        """Return this host's, with the secret of that name; raises errors.Config for a bad one."""
+        return cls(loginprobe.initiator(), secrets.load(secret) if secret else None)
 
     def try_login(self, portal: Portal, target: str) -> None:
         """Log in and out again; raises errors.Storage where the target lets this host not in."""

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from . import catalog, domxml, errors, inventory, libiscsi, loginprobe, secrets
+from . import catalog, domxml, errors, inventory, libiscsi
 from .config import Config
 from .libvirtconn import Guest, Libvirt, Listing
 from .links import BY_PATH
@@ -102,10 +102,7 @@ class Repin:
 
 
 def _shown(lun: Lun) -> libiscsi.FoundLun:
-    initiator = libiscsi.Initiator(
-        loginprobe.initiator(), secrets.load(lun.secret) if lun.secret else None
-    )
-    found = initiator.at(lun)
+    found = libiscsi.Initiator.of_host(lun.secret).at(lun)
     if not found.wwid:
         raise errors.Refused(f"{lun.address} tells no identity in VPD page 0x83")
     return found
