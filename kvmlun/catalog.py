@@ -73,9 +73,9 @@ def repin(name: str, wwid: Wwid, folder: Path = config.FOLDER) -> None:
         raise errors.Refused(f"{wwid} is volume {other.volume} in the catalog already")
     path = current.files[name].resolve()
     text = yamlfile.read(path)
-    place = ("volumes", name, "wwid")
-    changed = yamlfile.replaced(text, yamlfile.parse(text, path).at(place), str(wwid))
-    if not _differ_in(yamlfile.parse(text, path), yamlfile.parse(changed, path), place):
+    before, place = yamlfile.parse(text, path), ("volumes", name, "wwid")
+    changed = yamlfile.replaced(text, before.at(place), str(wwid))
+    if not _differ_in(before, yamlfile.parse(changed, path), place):
         raise errors.Refused(f"{path}: write {wwid} yourself in place of {name}'s wwid")
     mode = path.stat().st_mode
     statefile.replace(path, changed)

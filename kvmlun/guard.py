@@ -112,7 +112,8 @@ class Guard:
         domains, sessions = list(domains), sysfs.sessions()
         here = {domain.uuid for domain in domains}
         for gone in self._suspended.keys() - here:
-            log.warning("%s is no longer watched: it does not go on by itself", self._name(gone))
+            name = self._suspended[gone].name
+            log.warning("%s is no longer watched: it does not go on by itself", name)
             self._forget(gone)
         for table in (self._wrong, self._began):
             for gone in table.keys() - here:
@@ -214,9 +215,6 @@ class Guard:
             log.warning("%s goes on: its LUNs are the right ones again", domain.name)
         else:
             log.warning("%s has the right LUNs again, and was paused by others", domain.name)
-
-    def _name(self, uuid: str) -> str:
-        return self._suspended[uuid].name
 
     def _forget(self, uuid: str) -> None:
         self._suspended.pop(uuid, None)
