@@ -28,7 +28,7 @@ class Attacher:
     """Brings LUNs to this host. All methods raise errors.Error.
 
     `purge` removes a stale disk that nobody but the asking domain needs, and
-    tells whether it did.
+    tells whether it did; `admit` lets paths be used that a map is to get.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Attacher:
         udev: Udev,
         changes: Changes,
         purge: Callable[[Request, Session, Disk, Deadline], Awaitable[bool]],
+        admit: Callable[[Request, Sequence[Disk], Deadline], Awaitable[None]],
     ) -> None:
         self._logins = logins
         self._maps = maps
@@ -48,6 +49,7 @@ class Attacher:
         self._udev = udev
         self._changes = changes
         self._purge = purge
+        self._admit = admit
 
     async def attach(self, request: Request, deadline: Deadline) -> Wwid:
         """Make the LUN ready and return its proven WWID."""
@@ -101,6 +103,7 @@ class Attacher:
             tolerated,
         )
         wwid = found[0][1]
+        await self._admit(request, [disk for disk, _ in found], deadline)
         above = await self._maps.have(str(request), wwid, [disk for disk, _ in found], deadline)
         return above, wwid
 
@@ -324,6 +327,21 @@ def find_disk(session: Session, wanted: Lun) -> Disk | None:
     """Return the disk of `wanted` behind a session."""
     numbers = wanted.address.kernel_luns
     return next((disk for disk in session.disks if disk.lun in numbers), None)
+
+
+def opened(
+    request: Request, device: str, sessions: Sequence[Session]
+) -> list[tuple[Session, Disk]]:
+    """Return the disks that a guest's I/O can go to: `device`, or the paths of that map. Pure.
+
+    A link that leads nowhere any more leaves the disks of the LUN's address.
+    """
+    disks = [(session, disk) for session in sessions for disk in session.disks]
+    found = [(session, disk) for session, disk in disks if device in (disk.name, disk.map)]
+    if not found:
+        there = candidates(request, tuple(sessions))
+        found = [(s, disk) for s in there if (disk := find_disk(s, request.lun))]
+    return found
 
 
 def _as_wanted(record: Record, mapped: bool) -> bool:

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, config, errors
+from . import __version__, config, errors, reservation
 from .client import Client
 from .lun import Lun, LunAddress, Portal, Wwid
+from .reservation import Registration
 
 if TYPE_CHECKING:
     from .handsoff import Finding
@@ -69,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
         "--min-paths", type=int, metavar="N",
         help="paths that a VM's start waits for where multipathd runs (default: 1)",
     )  # fmt: skip
+    add.add_argument(
+        "--fencing", action=argparse.BooleanOptionalAction,
+        help="let the storage refuse other hosts' writes (default: as settings.fencing)",
+    )  # fmt: skip
     _secret(add)
     add.set_defaults(run=_volume_add)
     imported = nouns.add_parser("import-pools", help="add the LUNs of libvirt's iSCSI pools")
@@ -81,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     repin.add_argument("what", metavar="VOLUME|BY-PATH-LINK")
     repin.add_argument("--yes", action="store_true", help="confirmed: do not ask")
     repin.set_defaults(run=_volume_repin)
+    takeover = verbs.add_parser(
+        "takeover", help="take a VM's fenced LUNs from a dead host, to start it here"
+    )
+    takeover.add_argument("vm", metavar="VM")
+    takeover.add_argument("--yes", action="store_true", help="confirmed: do not ask")
+    takeover.set_defaults(run=_takeover)
     check = verbs.add_parser("check", help="look for mistakes in the files in /etc/kvmlun")
     check.add_argument("folder", nargs="?", type=Path, default=config.FOLDER, metavar="FOLDER")
     check.set_defaults(here=_check)
@@ -154,6 +165,7 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
             "DEVICE": lun["device"] or "-",
             "LINK": lun["link"].removeprefix("/dev/disk/by-id/") or "-",
             "SESSIONS": _sessions(lun, status["sessions"]),
+            "FENCING": _fencing(lun["wwid"], status["reservations"]),
             "VMS": ", ".join(lun["domains"]) or "-",
         }
         for lun in status["luns"]
@@ -164,6 +176,8 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
         text += "see kvmlun check, then systemctl reload kvmlund\n"
     for suspended in status["suspended"]:
         text += f"\nsuspended until the right LUN is back: {suspended}\n"
+    for lost in status["lost"]:
+        text += f"\nsuspended: {lost}\n"
     if status["libvirt_problem"]:
         text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
     return text
@@ -178,6 +192,58 @@ def _sessions(lun: dict[str, Any], sessions: list[dict[str, Any]]) -> str:
         if s["id"] in ids
     ]
     return ", ".join(shown) or "-"
+
+
+def _fencing(wwid: str, reservations: list[dict[str, Any]]) -> str:
+    """Say who holds a LUN, who else may write, and what its target can do."""
+    found = next((each for each in reservations if each["wwid"] == wwid), None)
+    if found is None:
+        return "-"
+    if not found["registrants"]:
+        return f"{'nobody holds it' if found['fencing'] else 'off'} (target: {found['can']})"
+    who = "this host" if found["here"] else found["holder"] or "nobody"
+    others = {each["initiator"] for each in found["registrants"]} - {found["holder"]}
+    beside = f", beside {', '.join(sorted(others))}" if others else ""
+    return f"{who}{beside} (target: {found['can']})"
+
+
+async def _takeover(client: Client, arguments: argparse.Namespace) -> str:
+    holdings = await client.compare_holders(arguments.vm)
+    told = "".join(f"{_holding(each)}\n" for each in holdings)
+    rivals = {each["wwid"]: each["holder_key"] for each in holdings if each["holder_key"]}
+    if not rivals:
+        return f"{told}nobody has to be shut out: virsh start {arguments.vm}\n"
+    _confirm(
+        told,
+        "What that host still writes will fail, also if it is alive. "
+        "Whatever its VM had not written yet is lost.",
+        arguments.yes,
+    )
+    lines = await client.take_over(arguments.vm, rivals)
+    lines.append(f"this host alone may write now: virsh start {arguments.vm}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _holding(made: dict[str, Any]) -> str:
+    if not made["holder_key"]:
+        return f"{made['name']}: nobody holds it"
+    since = reservation.local_time(made["holder_key"])
+    holder = Registration(made["holder_key"], made["holder"], "").text
+    others = {r["initiator"] for r in made["registrants"]} - {made["holder"]}
+    beside = f"; {', '.join(sorted(others))} may write as well" if others else ""
+    return f"{made['name']} ({made['wwid']}): held by {holder} since {since}{beside}"
+
+
+def _confirm(told: str, consequence: str, confirmed: bool) -> None:
+    """Show what would be done, and have it confirmed; raises errors.Refused if it is not."""
+    if confirmed:
+        return
+    print(told, end="", file=sys.stderr)
+    if not sys.stdin.isatty():
+        raise errors.Refused("nothing was changed; --yes confirms")
+    print(f"{consequence} Type yes: ", end="", flush=True)
+    if sys.stdin.readline().strip() != "yes":
+        raise errors.Refused("nothing was changed")
 
 
 async def _volume_list(client: Client, arguments: argparse.Namespace) -> str:
@@ -208,7 +274,7 @@ async def _volume_show(client: Client, arguments: argparse.Namespace) -> str:
 
 
 async def _volume_add(client: Client, arguments: argparse.Namespace) -> str:
-    keys = ("wwid", "target", "lun", "portals", "ifaces", "min_paths", "secret")
+    keys = ("wwid", "target", "lun", "portals", "ifaces", "min_paths", "fencing", "secret")
     given = {key: value for key in keys if (value := getattr(arguments, key)) is not None}
     await client.add_volume(arguments.volume, given)
     return ""
@@ -245,13 +311,7 @@ async def _volume_repin(client: Client, arguments: argparse.Namespace) -> str:
     if made["pinned"] == [found]:
         return f"{name} is {found}, as pinned\n"
     told = f"{name}\n  pinned:    {pinned}\n  there now: {found}, {made['size'] / 2**30:.4g} GiB\n"
-    if not arguments.yes:
-        print(told, end="", file=sys.stderr)
-        if not sys.stdin.isatty():
-            raise errors.Refused("nothing was changed; --yes confirms")
-        print(f"VMs will use it in place of {pinned}. Type yes: ", end="", flush=True)
-        if sys.stdin.readline().strip() != "yes":
-            raise errors.Refused("nothing was changed")
+    _confirm(told, f"VMs will use it in place of {pinned}.", arguments.yes)
     made = await client.repin(arguments.what, found)
     lines = [f"{name} is {found} from now on"]
     lines += [f"{domain}: pinned anew" for domain in made["domains"]]

@@ -47,6 +47,8 @@ class Client:
             "libvirt_problem": _plain(manager)["LibvirtProblem"],
             "config_problem": _plain(manager)["ConfigProblem"],
             "suspended": _plain(manager)["Suspended"],
+            "lost": _plain(manager)["Lost"],
+            "reservations": await self.reservations(),
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
                 key=lambda lun: (lun["volume"], lun["wwid"]),
@@ -57,6 +59,19 @@ class Client:
             ),
         }
 
+    async def reservations(self) -> list[dict[str, Any]]:
+        """Return what the target of each LUN that is here says of it at this moment."""
+        return [_registrants(each) for each in _plain(await self._manager("ListReservations"))]
+
+    async def compare_holders(self, vm: str) -> list[dict[str, Any]]:
+        """Return who holds the fenced LUNs of a VM that is to run here."""
+        made = await self._manager("CompareHolders", "s", vm)
+        return [_registrants(each) for each in _plain(made)]
+
+    async def take_over(self, vm: str, rivals: Mapping[str, int]) -> list[str]:
+        """Take the LUNs over from those keys; returns a line for each."""
+        return list(_plain(await self._manager("TakeOver", "sa{st}", vm, dict(rivals))))
+
     async def volumes(self) -> list[dict[str, Any]]:
         return list(_plain(await self._manager("ListVolumes")))
 
@@ -65,7 +80,7 @@ class Client:
 
     async def add_volume(self, name: str, volume: Mapping[str, Any]) -> None:
         """Add a volume; its keys are those of the schema."""
-        kinds = {str: "s", int: "u", list: "as"}
+        kinds = {str: "s", bool: "b", int: "u", list: "as"}
         variants = {key: Variant(kinds[type(value)], value) for key, value in volume.items()}
         await self._manager("AddVolume", "sa{sv}", name, variants)
 
@@ -139,6 +154,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(member) for member in value]
     return value
+
+
+def _registrants(found: dict[str, Any]) -> dict[str, Any]:
+    registrants = [{"initiator": name, "key": key} for name, key in found["registrants"]]
+    return {**found, "registrants": registrants}
 
 
 def _snake(properties: dict[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class Settings:
 
     portals (no time): the networks in which a LUN that is not in the catalog may be logged in
         to, None for any; who writes a VM's metadata chooses its portals.
+    fencing (no time): whether every LUN is fenced whose volume does not say; None leaves that
+        to the VM's metadata, so to the host that it comes from.
     retry_autostart (no time): start a domain with autostart whose storage did not
         answer, once it does; off, since it may run on another host by then.
     """
@@ -53,6 +55,7 @@ class Settings:
     silence: float = 60
     audit: float = 30
     portals: tuple[Network, ...] | None = None
+    fencing: bool | None = None
     retry_autostart: bool = False
 
     def node_record(self) -> dict[str, str]:
@@ -85,6 +88,12 @@ class Config:
             return self.volumes[name]
         except KeyError:
             raise errors.Unknown(f"there is no volume {name[:80]!r} in /etc/kvmlun") from None
+
+    def fences(self, wwid: Wwid | None, told: bool | None) -> bool:
+        """Tell whether a LUN is fenced here: by its volume, the settings, or what `told` was."""
+        volume = self.by_wwid(wwid) if wwid else None
+        said = (volume.fencing if volume else None, self.settings.fencing, told)
+        return next((each for each in said if each is not None), False)
 
     def by_wwid(self, wwid: Wwid) -> Lun | None:
         return next((lun for lun in self.volumes.values() if lun.wwid == wwid), None)
@@ -189,6 +198,7 @@ def _volume(name: str, node: Node, others: dict[str, Lun]) -> Lun:
         volume=name,
         secret=_plain(members, "secret", None),
         min_paths=_plain(members, "min_paths", 1),
+        fencing=_plain(members, "fencing", None),
     )
     if lun.min_paths > len(lun.portals):
         raise members["min_paths"].error(

@@ -10,8 +10,10 @@ import sys
 from typing import Any, NoReturn
 
 from . import __version__, errors, sdnotify
+from .arrivals import Arrivals
 from .dbusservice import Service
 from .hookserver import HookServer
+from .keys import Keys
 from .leases import Leases
 from .ledger import Ledger
 from .manager import Manager
@@ -22,6 +24,7 @@ log = logging.getLogger("kvmlun")
 
 # Above the longest of what ends by itself: a wait for open-iscsi's lock.
 _END_SECONDS = 15
+_FINISH_SECONDS = 3
 
 
 class Printable(logging.Formatter):
@@ -64,7 +67,7 @@ def main() -> NoReturn:
 async def _serve() -> None:
     listening = sdnotify.listening_socket()
     workers = Workers()
-    manager = Manager(Leases(), Ledger(), Markers(), workers)
+    manager = Manager(Leases(), Ledger(), Markers(), Arrivals(), Keys(), workers)
     try:
         manager.configure()
     except errors.Error as error:
@@ -86,6 +89,7 @@ async def _serve() -> None:
     sdnotify.notify("STOPPING=1")
     # The VMs of an upgrade's moment start and arrive as at any other.
     await hooks.stop()
+    await manager.finish(_FINISH_SECONDS)
     watchdog.cancel()
     await workers.stop()
     # Sessions stay as they are in any case: what does not end must not hold up a restart.

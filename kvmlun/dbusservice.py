@@ -15,9 +15,11 @@ from dbus_next import BusType, DBusError, PropertyAccess, Variant
 from dbus_next.aio import MessageBus
 from dbus_next.service import ServiceInterface, dbus_property, method
 
-from . import __version__, domxml, errors, names, status
+from . import __version__, domxml, errors, names, reservation, status
 from .manager import Manager
 from .repin import Comparison
+from .reservation import Reservation
+from .takeover import Holding
 
 log = logging.getLogger("kvmlun.dbus")
 
@@ -74,6 +76,10 @@ class Manager1(ServiceInterface):
     def Suspended(self) -> "as":
         return [f"{s.name}: {s.why}" for s in self._manager.guard.suspended]
 
+    @dbus_property(_READ)
+    def Lost(self) -> "as":
+        return [f"{lost.name}: {lost.why}" for lost in self._manager.fence.lost]
+
     @method()
     @_translated
     def ListVolumes(self) -> "aa{sv}":
@@ -103,6 +109,21 @@ class Manager1(ServiceInterface):
     @_translated
     async def Repin(self, what: "s", wwid: "s") -> "a{sv}":
         return _comparison(await self._manager.repin(what, wwid))
+
+    @method()
+    @_translated
+    async def ListReservations(self) -> "aa{sv}":
+        return [_reservation(each) for each in await self._manager.reservations()]
+
+    @method()
+    @_translated
+    async def CompareHolders(self, vm: "s") -> "aa{sv}":
+        return [_holding(each) for each in await self._manager.takeovers.compare(vm)]
+
+    @method()
+    @_translated
+    async def TakeOver(self, vm: "s", rivals: "a{st}") -> "as":
+        return await self._manager.takeovers.take_over(vm, rivals)
 
     @method()
     @_translated
@@ -143,6 +164,7 @@ _LUN_PROPERTIES: dict[str, tuple[str, Callable[[status.LunStatus], Any]]] = {
     "Sessions": ("ao", lambda lun: [_session_path(sid) for sid in lun.sessions]),
     "Domains": ("as", lambda lun: list(lun.domains)),
     "State": ("s", lambda lun: lun.state),
+    "Key": ("s", lambda lun: lun.key),
 }
 _SESSION_PROPERTIES: dict[str, tuple[str, Callable[[status.SessionStatus], Any]]] = {
     "Id": ("u", lambda session: session.sid),
@@ -266,8 +288,37 @@ def _session_path(sid: int) -> str:
 
 
 def _variants(value: dict[str, object]) -> dict[str, Variant]:
-    signature = {str: "s", int: "u", list: "as"}
+    signature = {str: "s", bool: "b", int: "u", list: "as"}
     return {key: Variant(signature[type(member)], member) for key, member in value.items()}
+
+
+def _reservation(made: status.ReservationStatus) -> dict[str, Variant]:
+    return {
+        "wwid": Variant("s", made.wwid),
+        "volume": Variant("s", made.volume),
+        "fencing": Variant("b", made.fencing),
+        "phase": Variant("s", made.phase),
+        "here": Variant("b", made.here),
+        "can": Variant("s", made.can),
+        **_holders(made.reservation),
+    }
+
+
+def _holding(made: Holding) -> dict[str, Variant]:
+    name, wwid = Variant("s", made.name), Variant("s", str(made.wwid))
+    return {"name": name, "wwid": wwid, **_holders(made.reservation)}
+
+
+def _holders(found: Reservation) -> dict[str, Variant]:
+    """Who holds a LUN, "" and 0 for nobody, since when (Unix time) and who else is registered."""
+    holder = found.holder
+    return {
+        "holder": Variant("s", holder.initiator if holder else ""),
+        "holder_key": Variant("t", holder.key if holder else 0),
+        "since": Variant("t", reservation.since(holder.key) if holder else 0),
+        "type": Variant("u", holder.type if holder else 0),
+        "registrants": Variant("a(st)", [[r.initiator, r.key] for r in found.registrations]),
+    }
 
 
 def _comparison(made: Comparison) -> dict[str, Variant]:

@@ -40,6 +40,7 @@ class Disk:
     shareable: bool
     cache: str = ""
     below: tuple[str, ...] = ()
+    passthrough: bool = False  # device='lun': the guest's own SCSI commands reach the LUN
 
     @property
     def movable(self) -> bool:
@@ -133,6 +134,7 @@ def _disks(root: ElementTree.Element, volume_link: VolumeLink) -> Iterator[Disk]
                 for source in backing.iter("source")
                 if disk.get("type") == "file"
             ),
+            passthrough=disk.get("device") == "lun",
         )
 
 
@@ -174,6 +176,7 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
             portals=portals,
             size=int(size) or None,
             overlay=disk.get("overlay") == "yes",
+            fencing=True if disk.get("fencing") == "yes" else None,
         )
 
 
@@ -194,6 +197,8 @@ def metadata(uuid: str, luns: Iterable[Lun]) -> str:
         )
         if lun.overlay:
             disk.set("overlay", "yes")
+        if lun.fencing:
+            disk.set("fencing", "yes")
         for portal in lun.portals:
             ElementTree.SubElement(disk, "portal", address=portal.host, port=str(portal.port))
     return ElementTree.tostring(root, encoding="unicode")

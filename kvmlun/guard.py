@@ -8,21 +8,18 @@ writes between the exchange and the proof is on the wrong LUN: nobody can take t
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import math
 import os
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from . import errors, proof, statefile, sysfs
-from .attach import find_disk
-from .login import candidates
+from .attach import opened
 from .maps import Maps
 from .request import Request
+from .rounds import Rounds, Watched
 from .sysfs import Disk
 from .worker import Workers
 
@@ -30,15 +27,6 @@ log = logging.getLogger("kvmlun.guard")
 
 FOLDER = Path("/run/kvmlun/suspended")
 _SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A running domain and what its disks have to be."""
-
-    uuid: str
-    name: str
-    requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True)
@@ -77,9 +65,7 @@ class Guard:
         self._changed = changed
         self._folder = folder
         self._suspended = {s.uuid: s for _, s in statefile.read_all(folder, _suspended)}
-        self._looking: dict[str, asyncio.Task[None]] = {}
-        self._began: dict[str, float] = {}  # when (monotonic) a domain's last good proof began
-        self._doubts: dict[str, float] = {}  # since when a target has to be proven again
+        self._rounds = Rounds(self._visit)
         self._open: dict[tuple[str, str], str] = {}  # which device a domain's link led to
         self._wrong: dict[str, Wrong] = {}
 
@@ -95,46 +81,29 @@ class Guard:
     @property
     def is_uneasy(self) -> bool:
         """Something is to be looked at again soon: a doubt that came meanwhile, too."""
-        return bool(self._looking or self._wrong or self._suspended)
+        return bool(self._rounds.busy or self._wrong or self._suspended)
 
     def doubt(self, target: str) -> None:
         """A session with this target was away: whatever it leads to now has to be proven."""
-        self._doubts[target] = time.monotonic()
-
-    def due(self, domain: Watched, period: float) -> bool:
-        """Tell whether it is time to prove a domain's disks; `period` in seconds."""
-        began = self._began.get(domain.uuid, -math.inf)
-        doubted = (self._doubts.get(r.lun.address.target, -math.inf) for r in domain.requests)
-        return time.monotonic() >= began + period or any(began <= doubt for doubt in doubted)
+        self._rounds.doubt(target)
 
     def look(self, domains: Iterable[Watched], period: float) -> None:
         """Begin to prove what is due. One that takes long holds up no other."""
-        domains, sessions = list(domains), sysfs.sessions()
+        domains = list(domains)
         here = {domain.uuid for domain in domains}
         for gone in self._suspended.keys() - here:
             name = self._suspended[gone].name
             log.warning("%s is no longer watched: it does not go on by itself", name)
             self._forget(gone)
-        for table in (self._wrong, self._began):
-            for gone in table.keys() - here:
-                del table[gone]
+        for gone in self._wrong.keys() - here:
+            del self._wrong[gone]
         links = {(d.uuid, request.link) for d in domains for request in d.requests}
         for key in self._open.keys() - links:
             del self._open[key]
-        for domain in domains:
-            if domain.requests and domain.uuid not in self._looking and self.due(domain, period):
-                task = asyncio.ensure_future(self._domain(domain, sessions))
-                self._looking[domain.uuid] = task
-                task.add_done_callback(functools.partial(self._looked, domain))
+        self._rounds.look(domains, period)
 
-    def _looked(self, domain: Watched, task: asyncio.Task[None]) -> None:
-        del self._looking[domain.uuid]
-        failure = None if task.cancelled() else task.exception()
-        if failure:
-            log.error("%s: its LUNs can't be proven", domain.name, exc_info=failure)
-
-    async def _domain(self, domain: Watched, sessions: tuple[sysfs.Session, ...]) -> None:
-        began = time.monotonic()
+    async def _visit(self, domain: Watched) -> bool:
+        sessions = sysfs.sessions()
         verdicts = await asyncio.gather(
             *(self._verdict(domain, request, sessions) for request in domain.requests)
         )
@@ -150,9 +119,10 @@ class Guard:
                 await self._suspend(domain, lost.why, before)
             elif all(verdict.is_right for verdict in verdicts):
                 await self._resume(domain, [disk for v in verdicts for disk in v.right])
-                self._began[domain.uuid] = began
+                return True
         except errors.Storage as problem:
             log.error("%s: %s", domain.name, problem)
+        return False
 
     def _note(self, domain: Watched, verdicts: Sequence[Verdict]) -> None:
         devices = frozenset(disk.name for verdict in verdicts for disk in verdict.wrong)
@@ -168,7 +138,8 @@ class Guard:
     ) -> Verdict:
         key = domain.uuid, request.link
         device = self._open.get(key) or os.path.basename(os.path.realpath(request.link))
-        disks = opened(request, device, sessions)
+        # What is behind a session that is down can't be asked, and nothing goes there.
+        disks = [disk for session, disk in opened(request, device, sessions) if session.up]
         told = await asyncio.gather(*(self._proof(request, disk) for disk in disks))
         verdict = judge(list(zip(disks, told, strict=True)))
         if verdict.is_right:
@@ -257,20 +228,6 @@ def judge(paths: Sequence[tuple[Disk, errors.Error | None]]) -> Verdict:
     right = tuple(disk for disk, told in paths if told is None)
     why = str(wrong[0][1]) if wrong else ""
     return Verdict(right, tuple(d for d, _ in wrong), why, len(right) + len(wrong) == len(paths))
-
-
-def opened(request: Request, device: str, sessions: Sequence[sysfs.Session]) -> list[Disk]:
-    """Return the disks that a guest's I/O can go to: `device`, or the paths of that map. Pure.
-
-    A link that leads nowhere any more leaves the disks of the LUN's address. What is behind a
-    session that is down is left out: nothing can be asked of it, nor go there.
-    """
-    disks = [(session, disk) for session in sessions for disk in session.disks]
-    found = [(session, disk) for session, disk in disks if device in (disk.name, disk.map)]
-    if not found:
-        there = candidates(request, tuple(sessions))
-        found = [(s, disk) for s in there if (disk := find_disk(s, request.lun))]
-    return [disk for session, disk in found if session.up]
 
 
 def _suspended(value: dict[str, Any]) -> Suspended:

@@ -27,7 +27,10 @@ class Refusal(Exception):
 def main(argv: list[str], xml: bytes) -> int:
     """Answer one hook call; `argv` is libvirt's: name, operation, sub-operation, extra."""
     name, operation, subop, extra = (argv + ["", "", "", ""])[:4]
-    asked = operation in hookproto.ASKED
+    seconds = hookproto.ASKED.get(operation, 0.0)
+    if operation == "started" and _file(hookproto.ARRIVING, xml):
+        seconds = hookproto.STARTED_SECONDS
+    asked = seconds > 0
     if not asked and operation not in hookproto.TOLD:
         return 0
     header = {
@@ -37,7 +40,7 @@ def main(argv: list[str], xml: bytes) -> int:
         "extra": extra,
         "name": name,
         "boottime": time.clock_gettime(time.CLOCK_BOOTTIME),
-        "deadline": hookproto.ASKED.get(operation, 0.0),
+        "deadline": seconds,
     }
     try:
         if len(xml) > hookproto.MAX_XML:
@@ -181,14 +184,22 @@ def _metadata(xml: bytes) -> bytes:
 
 def _bypassed(xml: bytes, name: str) -> bool:
     """Break-glass: an operator said that this VM is to start unchecked."""
-    uuid = xml.partition(b"<uuid>")[2].partition(b"</uuid>")[0].decode(errors="replace").strip()
-    if len(uuid) != _UUID_LENGTH or "/" in uuid or not os.path.exists(f"{hookproto.BYPASS}/{uuid}"):
+    file = _file(hookproto.BYPASS, xml)
+    if not file:
         return False
     import syslog
 
     syslog.openlog("kvmlun-hook", facility=syslog.LOG_DAEMON)
     syslog.syslog(
         syslog.LOG_ALERT,
-        f"domain {name!r} starts WITHOUT kvmlun's checks: {hookproto.BYPASS}/{uuid} exists",
+        f"domain {name!r} starts WITHOUT kvmlun's checks: {file} exists",
     )
     return True
+
+
+def _file(folder: str, xml: bytes) -> str:
+    """Return the path of the file that a folder has for the domain, "" where it has none."""
+    uuid = xml.partition(b"<uuid>")[2].partition(b"</uuid>")[0].decode(errors="replace").strip()
+    path = f"{folder}/{uuid}"
+    plain = len(uuid) == _UUID_LENGTH and "/" not in uuid
+    return path if plain and os.path.exists(path) else ""

@@ -12,12 +12,16 @@ VERSION = 1
 SOCKET = "/run/kvmlun/hook.sock"
 # A file of this name and a domain's UUID: the operator wants it to run unchecked (break-glass).
 BYPASS = "/run/kvmlun/bypass"
+# A file of this name and a domain's UUID: it may arrive by a migration, with a fenced LUN.
+ARRIVING = "/run/kvmlun/arriving"
 MAX_HEADER = 64 << 10
 MAX_XML = 16 << 20
 
 # Operations that may refuse, with the seconds that libvirt has to wait at the most.
 ASKED = {"migrate": 10.0, "restore": 10.0, "prepare": 45.0, "start": 10.0}
 TOLD = ("started", "reconnect", "stopped", "release")
+# ``started`` is asked for a domain in ARRIVING: its guest still runs at the source, if it runs.
+STARTED_SECONDS = 10.0
 TELL_SECONDS = 2.0
 # A reply that begins like this needs no JSON parser.
 GRANTED = b'{"ok": true,'

@@ -132,7 +132,9 @@ class HookServer:
         elif header.op == "migrate":
             self._manager.check_incoming(domain)
         elif header.op == "restore":
-            self._manager.check(domain)
+            self._manager.check_restored(domain)
+        elif header.op == "started" and header.deadline:
+            await self._manager.started(domain, deadline)
         elif header.op == "release":
             self._manager.release(domain, header.boottime)
         else:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from . import errors
 from .domxml import Domain
+from .keys import Record
 from .leases import START, Lease, Need
 from .libvirtconn import Guest, Listing
 from .links import BY_PATH
@@ -16,8 +17,16 @@ from .reconcile import Holds
 from .sysfs import Session
 
 
-def holds(leases: Iterable[Lease], listing: Listing | None, targets: Iterable[str]) -> Holds:
-    """Gather what leases, running domains and logins under way (`targets`) hold."""
+def holds(
+    leases: Iterable[Lease],
+    listing: Listing | None,
+    targets: Iterable[str],
+    keys: Iterable[Record] = (),
+) -> Holds:
+    """Gather what leases, running domains and logins under way (`targets`) hold.
+
+    So does a key that is still to be taken off its target.
+    """
     found = Holds()
     for lease in leases:
         if not _superseded(lease, listing):
@@ -30,7 +39,23 @@ def holds(leases: Iterable[Lease], listing: Listing | None, targets: Iterable[st
             _hold_domain(found, guest.live)
     for target in targets:
         found.address(LunAddress(target, 0), "a login under way")
+    for record in keys:
+        found.wwid(record.wwid, record.name)
     return found
+
+
+def uses(uuid: str, wwid: str, listing: Listing | None, sessions: Iterable[Session]) -> bool:
+    """Tell whether a running domain has a LUN, as far as can be told."""
+    found = Holds()
+    for guest in _active(listing):
+        if guest.uuid == uuid:
+            if guest.live is None:
+                return True
+            _hold_domain(found, guest.live)
+    disks = [(session, disk) for session in sessions for disk in session.disks]
+    return wwid in found.wwids or any(
+        found.of_disk(session, disk) for session, disk in disks if disk.wwid == wwid
+    )
 
 
 def _active(listing: Listing | None) -> Iterator[Guest]:

@@ -16,7 +16,7 @@ from . import statefile
 from .lun import LunAddress, Wwid
 
 FOLDER = Path("/run/kvmlun/leases")
-START, CONNECTION = "start", "api"
+START, CONNECTION, TAKEOVER = "start", "api", "takeover"
 
 
 def boottime() -> float:
@@ -55,7 +55,8 @@ class Lease:
     `settled` is when its hook ended, None while it runs: only a listing that
     began later than that can tell whether the domain runs. A lease of somebody
     who asked for a LUN without a domain (CONNECTION) lasts until it `expires`,
-    for ever if that is None, whatever libvirt lists.
+    for ever if that is None, whatever libvirt lists. So does that of a domain whose LUNs were
+    taken over from another host (TAKEOVER), until it starts.
     """
 
     uuid: str
@@ -88,6 +89,12 @@ class Leases:
 
     def take(self, uuid: str, name: str, needs: Iterable[Need], began: float) -> None:
         self._put(Lease(uuid, name, tuple(needs), began))
+
+    def take_over(self, uuid: str, name: str, needs: Iterable[Need], ttl: int | None) -> None:
+        """Take a lease for a domain that is still to be started, for `ttl` seconds or for good."""
+        now = boottime()
+        expires = now + ttl if ttl else None
+        self._put(Lease(uuid, name, tuple(needs), now, None, TAKEOVER, expires))
 
     def connect(self, uuid: str, name: str, need: Need, ttl: int) -> Lease:
         """Take or renew a lease without a domain for `ttl` seconds, 0 for no end."""

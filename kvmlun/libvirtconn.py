@@ -25,7 +25,6 @@ log = logging.getLogger("kvmlun.libvirt")
 URI = "qemu:///system"
 _KEEPALIVE_SECONDS, _KEEPALIVE_COUNT = 5, 6
 _EVENTS = (
-    libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
     libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
     libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
     libvirt.VIR_DOMAIN_EVENT_ID_BLOCK_JOB_2,
@@ -36,6 +35,12 @@ _EVENTS = (
 _INCOMING = (
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_MIGRATION],
     [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_STARTING_UP],
+)
+# What a source is in once its guest may run at the destination, too.
+_IN_TRANSIT = (
+    *_INCOMING,
+    [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY],
+    [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED],
 )
 _BY_USER = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_USER)
 _IO_ERROR = (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
@@ -54,7 +59,8 @@ T = TypeVar("T")
 class Guest:
     """A domain. `live` is None while it is inactive, and while libvirt can't give its XML yet.
 
-    `settled` is false during a migration, when metadata must not be written.
+    `settled` is false during a migration, when metadata must not be written. In transit it stands
+    still here, and may be about to run, or run, on another host.
     """
 
     uuid: str
@@ -63,6 +69,7 @@ class Guest:
     live: domxml.Domain | None
     persistent: domxml.Domain | None
     settled: bool
+    in_transit: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,17 @@ class Listing:
 class Libvirt:
     """A connection that is opened when it is needed and opened again when it broke.
 
-    `notify` is called in the loop's thread after every event.
+    `notify` is called in the loop's thread after every event, `turned` with the UUID of a domain
+    that began to run or stood still.
     """
 
-    def __init__(self, notify: Callable[[], None], uri: str = URI) -> None:
+    def __init__(
+        self, notify: Callable[[], None], turned: Callable[[str], None], uri: str = URI
+    ) -> None:
         self._uri = uri
         self._loop = asyncio.get_running_loop()
         self._notify = notify
+        self._turned = turned
         self._connection: Any = None
         self._caller = concurrent.futures.ThreadPoolExecutor(1, "libvirt-calls")
         self._starter = concurrent.futures.ThreadPoolExecutor(1, "libvirt-starts")
@@ -169,6 +180,15 @@ class Libvirt:
 
         return await self._call(call, self._guard)
 
+    async def runs_here(self, uuid: str) -> bool:
+        """Tell whether a domain is here and not in transit. Raises errors.Storage."""
+
+        def call() -> bool:
+            domain = self._open().lookupByUUIDString(uuid)
+            return bool(domain.isActive()) and domain.state() not in _IN_TRANSIT
+
+        return await self._call(call, self._guard)
+
     async def _call(
         self,
         function: Callable[[], T],
@@ -190,13 +210,21 @@ class Libvirt:
             connection.registerCloseCallback(lambda *_: self._wake(), None)
             for event in _EVENTS:
                 connection.domainEventRegisterAny(None, event, lambda *_: self._wake(), None)
+            lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
+            connection.domainEventRegisterAny(None, lifecycle, self._moved, None)
             self._connection = connection
             log.info("connected to libvirt at %s", self._uri)
         return self._connection
 
-    def _wake(self) -> None:
+    def _moved(self, _connection: Any, domain: Any, event: int, _detail: int, _: Any) -> None:
+        self._wake()
+        if event in (libvirt.VIR_DOMAIN_EVENT_RESUMED, libvirt.VIR_DOMAIN_EVENT_SUSPENDED):
+            uuid = domain.UUIDString()
+            self._wake(lambda: self._turned(uuid))
+
+    def _wake(self, call: Callable[[], None] | None = None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._notify)
+            self._loop.call_soon_threadsafe(call or self._notify)
         except RuntimeError:
             log.debug("event after the loop ended")
 
@@ -217,7 +245,8 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
     uuid = domain.UUIDString()
     try:
         active = bool(domain.isActive())
-        arriving = active and uuid in incoming and domain.state() in _INCOMING
+        state = domain.state() if active else []
+        arriving = uuid in incoming and state in _INCOMING
         live_xml = domain.XMLDesc(0) if active and not arriving else ""
         inactive = libvirt.VIR_DOMAIN_XML_INACTIVE
         persistent_xml = domain.XMLDesc(inactive) if domain.isPersistent() else ""
@@ -231,7 +260,8 @@ def _guest(domain: Any, incoming: frozenset[str]) -> Guest | None:
     migrating = active and not arriving and concerned and _has_job(domain)
     # Metadata that this version can't read is not to be written over.
     settled = not (arriving or migrating) and live_good and persistent_good
-    return Guest(uuid, domain.name(), active, live, persistent, settled)
+    in_transit = state in _IN_TRANSIT
+    return Guest(uuid, domain.name(), active, live, persistent, settled, in_transit)
 
 
 def _parse(xml: str, domain: Any) -> tuple[domxml.Domain | None, bool]:

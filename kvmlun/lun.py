@@ -188,7 +188,8 @@ class Lun:
     `size` is in bytes, None where the source does not say. `overlay` is told by metadata
     only: the LUN is below a file that an external snapshot made, which alone is in the definition.
     `secret` is the name of one in this host's catalog, for the portals there; `min_paths` is how
-    many of them a start waits for where the LUN is used by multipath.
+    many of them a start waits for where the LUN is used by multipath. `fencing` is whether other
+    hosts are to be kept from writing, None where the source does not say.
     """
 
     wwid: Wwid | None
@@ -199,6 +200,7 @@ class Lun:
     overlay: bool = False
     secret: str | None = None
     min_paths: int = 1
+    fencing: bool | None = None
 
     def __str__(self) -> str:
         return f"{self.wwid or 'a LUN of unknown WWID'} ({self.address})"

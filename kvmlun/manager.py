@@ -7,22 +7,36 @@ hook path neither calls libvirt nor waits for anything that does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from pathlib import Path
 
-from . import catalog, config, errors, hookproto, inventory, iscsi, maps, metadata, reconcile, sysfs
+from . import (
+    catalog,
+    config,
+    errors,
+    inventory,
+    iscsi,
+    maps,
+    metadata,
+    ours,
+    qemu,
+    reconcile,
+    status,
+    sysfs,
+)
+from .arrivals import Arrivals
 from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
-from .guard import Guard, Watched
+from .fence import Fence
+from .guard import Guard
+from .keys import Keys, Record
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
@@ -35,19 +49,17 @@ from .reconcile import DropMarker, EndSession, ForgetEntry, ForgetMap, Holds, Re
 from .repin import Comparison, Repin
 from .request import Request
 from .retry import Retry
+from .rounds import Watched
 from .sysfs import Disk, Session
+from .survey import survey
+from .takeover import Takeovers
 from .udev import Udev
 from .wait import Changes, Deadline, Precedence, within
+from .watch import Watch
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.manager")
 
-# A session that drops raises no event, and is to be shown within two seconds.
-_WATCH_SECONDS = 1.0
-# One that comes back leads to whatever is there now, and the guest goes on writing at once.
-_DOWN_SECONDS = 0.1
-# prepare follows the migrate hook of the same migration within this time.
-_ARRIVAL_SECONDS = 120.0
 # A disk that something has open is looked at again after this time, since a close has no event.
 _BUSY_SECONDS = 2.0
 # A path that is missing is tried again after this time.
@@ -62,7 +74,15 @@ _PATIENCE_SECONDS = 5.0
 class Manager:
     """Owns leases, ledger and marks. `libvirt` is set once there is a loop for its events."""
 
-    def __init__(self, leases: Leases, ledger: Ledger, markers: Markers, workers: Workers) -> None:
+    def __init__(
+        self,
+        leases: Leases,
+        ledger: Ledger,
+        markers: Markers,
+        arrivals: Arrivals,
+        keys: Keys,
+        workers: Workers,
+    ) -> None:
         self.config = Config(Settings(), {})
         self.config_problem = ""
         self._configured = False
@@ -71,17 +91,18 @@ class Manager:
         self.observers: list[Callable[[], None]] = []
         self.changes = Changes()
         self.udev = Udev(self.kick)
-        self.libvirt = Libvirt(self.kick)
+        self.libvirt = Libvirt(self.kick, lambda uuid: self._turned(uuid))
         self._leases = leases
         self._ledger = ledger
         self._markers = markers
         self._workers = workers
         self._retry = Retry()
-        self._arriving: dict[str, float] = {}
+        self._arrivals = arrivals
+        self._keys = keys
+        self._giving_up: dict[str, asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
-        self._recovered = asyncio.Event()
         self._hooks = Precedence()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
@@ -91,13 +112,16 @@ class Manager:
             lambda address: self.config.by_address(address),
             lambda link: inventory.lun_of_link(link, sysfs.sessions()),
             lambda portal: self.config.allows(portal),
+            lambda wwid, told: self.config.fences(wwid, told),
         )
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
         self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
+        self.fence = Fence(workers, self._maps, keys, self.libvirt, self._uses, self._key_changed)
         self._attacher = Attacher(
-            self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge
-        )
+            self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge,
+            self.fence.admit,
+        )  # fmt: skip
         self.guard = Guard(workers, self._maps, self.libvirt, self._show)
         self._repin = Repin(
             lambda: self.config,
@@ -105,6 +129,24 @@ class Manager:
             lambda: self.libvirt_problem,
             lambda: self.holds(),
             self.libvirt,
+        )
+        self._watch = Watch(
+            self.guard,
+            self.fence,
+            lambda: self._running() if self.listing else None,
+            lambda: self.config.settings.audit,
+            self.kick,
+            self._show,
+        )
+        self.takeovers = Takeovers(
+            lambda: self.listing,
+            lambda: self.libvirt_problem,
+            lambda: self.config.settings.prepare,
+            self._requests,
+            leases,
+            self._attacher,
+            self.fence,
+            self.kick,
         )
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
 
@@ -175,7 +217,7 @@ class Manager:
             try:
                 await self._prepare(domain, began, deadline)
             except errors.NoAnswer:
-                arriving = began - self._arriving.get(domain.uuid, -math.inf) < _ARRIVAL_SECONDS
+                arriving = self._arrivals.is_announced(domain.uuid, began)
                 if self.config.settings.retry_autostart and not arriving:
                     portals = [p for _, _, lun in self._sources.luns(domain) for p in lun.portals]
                     self._try_again_later(domain, portals)
@@ -204,13 +246,67 @@ class Manager:
                 self._leases.learn(domain.uuid, need, wwid)
             lease = self._leases.get(domain.uuid)
             self._refuse_conflicts(domain, lease.needs if lease else ())
+            arriving = self._arrivals.is_announced(domain.uuid, began)
+            if not arriving:
+                self._arrivals.end(domain.uuid)
+            await self._fence_in(domain, requests, wwids, arriving, deadline)
         finally:
             self._leases.settle(domain.uuid, began)
             self.kick()
 
+    async def _fence_in(
+        self,
+        domain: Domain,
+        requests: Iterable[Request],
+        wwids: Iterable[Wwid],
+        arriving: bool,
+        deadline: Deadline,
+    ) -> None:
+        """Have the fenced LUNs reserved, or for a migration find out that they can be.
+
+        One after the other and everywhere in the same order: of two hosts that start a VM at the
+        same moment the one that gets the first LUN gets the others as well.
+        """
+        fenced = [(w, r) for r, w in zip(requests, wwids, strict=True) if r.fenced]
+        for wwid, request in sorted(fenced, key=lambda each: each[0]):
+            if arriving:
+                await self.fence.expect(request, wwid, deadline)
+            else:
+                await self.fence.acquire(request, wwid, domain.name, deadline)
+
+    async def started(self, domain: Domain, deadline: Deadline) -> None:
+        """Have a domain that arrives registered beside its source; raises errors.Error to refuse.
+
+        One that does not arrive was started after a migration to here had been announced.
+        """
+        if not self._leases.get(domain.uuid):
+            return
+        fenced = [(self._wwid(r), r) for r in self._requests(domain) if r.fenced]
+        if await asyncio.to_thread(qemu.is_incoming, domain.uuid):
+            for wwid, request in fenced:
+                await self.fence.register(request, wwid, domain.name, deadline)
+        else:
+            for wwid, request in sorted(fenced, key=lambda each: each[0]):
+                await self.fence.acquire(request, wwid, domain.name, deadline)
+        self._arrivals.end(domain.uuid)
+        self.kick()
+
+    def _wwid(self, request: Request) -> Wwid:
+        """Return what was proven to be there when the domain's LUNs were made ready."""
+        if request.pinned:
+            return request.pinned
+        lease = self._leases.get(request.domain)
+        for need in lease.needs if lease else ():
+            if need.address == request.lun.address and need.wwid:
+                return Wwid.parse(need.wwid)
+        raise errors.Refused(f"{request}: its WWID is not known any more")
+
+    def _requests(self, domain: Domain) -> list[Request]:
+        return [_request(domain, *each) for each in self._luns(domain)]
+
     async def verify(self, domain: Domain, deadline: Deadline) -> None:
         """Prove once more what is there, as the last gate before QEMU opens it."""
-        requests = [_request(domain, *each) for each in self._luns(domain)]
+        requests = self._requests(domain)
         await _all(self._attacher.verify(request, deadline) for request in requests)
 
     def check(self, domain: Domain) -> list[Source]:
@@ -219,23 +315,75 @@ class Manager:
         self._refuse_conflicts(domain, [_request(domain, *each).need for each in found])
         return found
 
+    def check_restored(self, domain: Domain) -> None:
+        """Refuse as check(); what starts from now on is not the migration that was announced."""
+        self.check(domain)
+        self._arrivals.end(domain.uuid)
+
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
         found = self.check(domain)
         # It runs elsewhere, so it must not be started here whatever failed before.
         self._retry.drop(domain.uuid)
-        self._arriving[domain.uuid] = boottime()
         for problem in _unsafe(found):
             raise errors.Refused(problem)
+        for _, link, lun in found:
+            told = ours.recorded(link, domain.luns)
+            if told and told.fencing and not lun.fencing:
+                raise errors.Refused(
+                    f"{lun.volume or lun.address} is fenced where {domain.name} runs, and not by "
+                    "this host's /etc/kvmlun (fencing: false); make both the same"
+                )
+        fenced = any(_request(domain, *each).fenced for each in found)
+        self._arrivals.announce(domain.uuid, fenced)
 
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
         self._drop_lease(domain.uuid, asked)
-        self._arriving.pop(domain.uuid, None)
+        self._arrivals.end(domain.uuid)
         self._released[domain.uuid] = asked
         if self.listing:
             self.listing = self._without_released(self.listing)
+        self._give_up_keys()
         self.kick()
+
+    def _give_up_keys(self) -> None:
+        """Begin to take off their targets the keys of domains that are gone."""
+        for record in self._keys.all:
+            if record.wwid not in self._giving_up and not self._key_needed(record):
+                grace = self.config.settings.grace
+                task = asyncio.ensure_future(self.fence.give_up(record, self._key_needed, grace))
+                self._giving_up[record.wwid] = task
+                task.add_done_callback(functools.partial(self._given_up, record))
+
+    def _given_up(self, record: Record, task: asyncio.Task[None]) -> None:
+        del self._giving_up[record.wwid]
+        failure = None if task.cancelled() else task.exception()
+        if failure:
+            log.error("key %s on %s: %s", record.key_text, record.wwid, failure)
+        self.kick()
+
+    def _key_needed(self, record: Record) -> bool:
+        if self._leases.get(record.uuid) or self.listing is None or self.libvirt_problem:
+            return True
+        return any(g.uuid == record.uuid and g.active for g in self.listing.guests)
+
+    def _uses(self, record: Record) -> bool:
+        return inventory.uses(record.uuid, record.wwid, self.listing, sysfs.sessions())
+
+    def _key_changed(self) -> None:
+        self._show()
+        self.kick()
+
+    def _turned(self, uuid: str) -> None:
+        if self._keys.of(uuid):
+            self._watch.turned(uuid)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for keys that are on their way off their targets: a host that is shut down leaves
+        none of a VM that was stopped before."""
+        if self._giving_up:
+            await asyncio.wait(self._giving_up.values(), timeout=seconds)
 
     def _without_released(self, listing: Listing) -> Listing:
         """Leave out domains that ended after the listing began."""
@@ -263,9 +411,7 @@ class Manager:
 
     async def run(self) -> None:
         """Reconcile for ever: after every hint, when something falls due, and now and then."""
-        await asyncio.gather(
-            self._reconcile_for_ever(), self._watch_sessions(), self._guard_for_ever()
-        )
+        await asyncio.gather(self._reconcile_for_ever(), self._watch.run())
 
     async def _reconcile_for_ever(self) -> None:
         while True:
@@ -283,48 +429,13 @@ class Manager:
         for observer in self.observers:
             observer()
 
-    async def _watch_sessions(self) -> None:
-        """A session that drops or recovers raises no event, so its state is looked at."""
-        before: dict[int, str] = {}
-        while True:
-            states = sysfs.states()
-            changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
-            for sid in changed:
-                log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
-            for sid in changed | (states.keys() - before.keys()):
-                if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
-                    self.guard.doubt(session.target)
-                    self._recovered.set()
-            if changed:
-                # Not after the next look at everything, which waits for libvirt.
-                self._show()
-            if states != before:
-                self.kick()
-            before = states
-            down = any(state != sysfs.LOGGED_IN for state in states.values())
-            await asyncio.sleep(_DOWN_SECONDS if down else _WATCH_SECONDS)
-
-    async def _guard_for_ever(self) -> None:
-        """Prove what running domains have open, at once where a session was away."""
-        while True:
-            self._recovered.clear()
-            audit = self.config.settings.audit
-            if self.listing:
-                # What the operator has started unchecked is left alone here as well.
-                unchecked = {path.name for path in Path(hookproto.BYPASS).glob("*")}
-                watched = [domain for domain in self._running() if domain.uuid not in unchecked]
-                self.guard.look(watched, audit)
-            # Who runs is known soon after the start.
-            soon = self.listing is None or self.guard.is_uneasy
-            with contextlib.suppress(TimeoutError):
-                await within(self._recovered.wait(), _BUSY_SECONDS if soon else audit)
-
     async def _reconcile(self) -> float:
         """Look at everything once, start what is due, return the seconds until the next look."""
         settings = self.config.settings
         expiry = self._expire()
         if not await self._list_domains():
             return _BUSY_SECONDS if self._anything() else settings.audit
+        self._give_up_keys()
         await self._write_metadata()
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
@@ -349,10 +460,11 @@ class Manager:
         return min(*pauses, due - now if due is not None else math.inf)
 
     def _running(self) -> list[Watched]:
-        """Return the domains that have their disks open, and what those have to be."""
+        """Return the domains whose guests may write here, and what their disks have to be."""
         found: list[Watched] = []
         for guest in self.listing.guests if self.listing else ():
-            if live := guest.live:
+            live = guest.live
+            if live and not guest.in_transit:
                 requests = tuple(_request(live, *each) for each in self._sources.running(live))
                 found.append(Watched(guest.uuid, guest.name, requests))
         return found
@@ -382,6 +494,9 @@ class Manager:
                 self._drop_lease(lease.uuid, lease.began)
             elif lease.expires is not None:
                 left.append(lease.expires - now)
+        for uuid in self._arrivals.expired():
+            if not self._leases.get(uuid):
+                self._arrivals.end(uuid)
         return min(left)
 
     def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:
@@ -476,8 +591,21 @@ class Manager:
 
     # the world
 
+    async def reservations(self) -> list[status.ReservationStatus]:
+        """Ask the targets of the LUNs that are here who holds them."""
+        view = self.view()
+        return await survey(
+            self.fence,
+            status.luns(view, self.config),
+            view.sessions,
+            self._keys.get,
+            lambda wwid: self.config.fences(wwid, None),
+        )
+
     def holds(self) -> Holds:
-        return inventory.holds(self._leases.all, self.listing, self._logins.logging_in)
+        return inventory.holds(
+            self._leases.all, self.listing, self._logins.logging_in, self._keys.all
+        )
 
     def view(self) -> reconcile.View:
         sessions = sysfs.sessions()
@@ -489,6 +617,7 @@ class Manager:
             holds=self.holds(),
             lost_maps=self._markers.maps - {found.uuid for found in sysfs.maps()},
             exchanged=self.guard.exchanged,
+            fenced={record.wwid: record.phase for record in self._keys.all},
         )
 
     def _session_needed(self, sid: int) -> bool:
@@ -507,7 +636,11 @@ class Manager:
 
 
 def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:
-    return Request(lun, link, disk.read_only, disk.shareable, domain.uuid)
+    # Several hosts write to a shareable disk, and a guest with its own SCSI commands may reserve.
+    alone = not (disk.read_only or disk.shareable or disk.passthrough)
+    return Request(
+        lun, link, disk.read_only, disk.shareable, domain.uuid, bool(lun.fencing) and alone
+    )
 
 
 def _conflict(need: Need, name: str, other: Need) -> str:

@@ -79,7 +79,8 @@ def _of_domain(
             lun = replace(lun, portals=told.portals + lun.portals)
         if lun and lun.wwid and lun.wwid not in seen:
             seen.add(lun.wwid)
-            yield replace(lun.everywhere, overlay=link in below)
+            fenced = config.fences(lun.wwid, told.fencing if told else None)
+            yield replace(lun.everywhere, overlay=link in below, fencing=fenced or None)
 
 
 def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | None:

@@ -22,7 +22,8 @@ class Sources:
 
     `present` describes the LUN that a link leads to right now: an operator's
     own session serves as well, without any configuration. `allows` tells which
-    portals may be used: who may change a domain chooses those in its metadata and links.
+    portals may be used: who may change a domain chooses those in its metadata and links. `fences`
+    tells of a WWID, and of what metadata says, whether other hosts are kept from writing.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Sources:
         by_address: Callable[[LunAddress], Lun | None],
         present: Callable[[str], Lun | None],
         allows: Callable[[Portal], bool],
+        fences: Callable[[Wwid | None, bool | None], bool],
     ) -> None:
         self._by_wwid = by_wwid
         self._by_address = by_address
         self._present = present
         self._allows = allows
+        self._fences = fences
 
     def luns(self, domain: Domain) -> list[Source]:
         """Return disk, link and LUN for every source of `domain` that is ours.
@@ -54,7 +57,10 @@ class Sources:
             shown = {lun.wwid for _, _, lun in found}
             hidden = (lun for lun in domain.luns if lun.overlay and lun.wwid not in shown)
             found += [self._below_an_overlay(lun) for lun in hidden]
-        return [(disk, link, self._allowed(link, lun)) for disk, link, lun in found]
+        return [
+            (disk, link, self._fenced(link, self._allowed(link, lun), domain))
+            for disk, link, lun in found
+        ]
 
     def running(self, domain: Domain) -> list[Source]:
         """Return what a running domain has open, whatever has been configured since its start.
@@ -69,8 +75,13 @@ class Sources:
                 except errors.Error:
                     lun = recorded(link, domain.luns)
                 if lun:
-                    found.append((disk, link, lun))
+                    found.append((disk, link, self._fenced(link, lun, domain)))
         return found
+
+    def _fenced(self, link: str, lun: Lun, domain: Domain) -> Lun:
+        told = recorded(link, domain.luns)
+        fenced = self._fences(lun.wwid or Wwid.from_link(link), told.fencing if told else None)
+        return dataclasses.replace(lun, fencing=fenced or None)
 
     def _allowed(self, link: str, lun: Lun) -> Lun:
         portals = tuple(portal for portal in lun.portals if self._allows(portal))

@@ -71,6 +71,7 @@ class View:
     markers: Mapping[str, bool]  # ID_PATH: whether kvmlun scanned for it
     holds: Holds
     lost_maps: frozenset[str] = frozenset()  # UUIDs of multipath maps of ours that are not there
+    fenced: Mapping[str, str] = field(default_factory=dict)  # WWID: the phase of this host's key
     exchanged: frozenset[str] = frozenset()  # disks that are not the LUNs of those who use them
 
 

@@ -17,6 +17,7 @@ class Request:
     read_only: bool
     shareable: bool
     domain: str  # UUID of who asks
+    fenced: bool = False  # no other host may write to it
 
     @property
     def pinned(self) -> Wwid | None:

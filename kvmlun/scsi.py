@@ -15,45 +15,15 @@ import stat
 import struct
 from pathlib import Path
 
-from . import errors, vpd
+from . import errors, sgio, vpd
 
-# linux/fs.h, scsi/sg.h, linux/blkpg.h
+# linux/fs.h, linux/blkpg.h
 _BLKROGET, _BLKGETSIZE64, _BLKFLSBUF, _BLKPG = 0x125E, 0x80081272, 0x1261, 0x1269
 _BLKPG_DEL_PARTITION = 2
-_SG_IO, _SG_DXFER_FROM_DEV = 0x2285, -3
 _CAP_SYS_PTRACE = 19  # linux/capability.h
-_SECONDS = 10
 _VPD_LENGTH = 0xFFC
-_CHECK_CONDITION = 2  # SAM-5, 5.3
 # SPC-5, 4.5.6: ILLEGAL REQUEST, of a field in the command or of the command itself
 _NO_SUCH_PAGE = ((5, 0x24), (5, 0x20))
-
-
-class _SgIoHdr(ctypes.Structure):
-    _fields_ = [
-        ("interface_id", ctypes.c_int),
-        ("dxfer_direction", ctypes.c_int),
-        ("cmd_len", ctypes.c_ubyte),
-        ("mx_sb_len", ctypes.c_ubyte),
-        ("iovec_count", ctypes.c_ushort),
-        ("dxfer_len", ctypes.c_uint),
-        ("dxferp", ctypes.c_void_p),
-        ("cmdp", ctypes.c_void_p),
-        ("sbp", ctypes.c_void_p),
-        ("timeout", ctypes.c_uint),
-        ("flags", ctypes.c_uint),
-        ("pack_id", ctypes.c_int),
-        ("usr_ptr", ctypes.c_void_p),
-        ("status", ctypes.c_ubyte),
-        ("masked_status", ctypes.c_ubyte),
-        ("msg_status", ctypes.c_ubyte),
-        ("sb_len_wr", ctypes.c_ubyte),
-        ("host_status", ctypes.c_ushort),
-        ("driver_status", ctypes.c_ushort),
-        ("resid", ctypes.c_int),
-        ("duration", ctypes.c_uint),
-        ("info", ctypes.c_uint),
-    ]
 
 
 class _BlkpgPartition(ctypes.Structure):
@@ -104,11 +74,11 @@ def probe(name: str, number: str) -> dict[str, object]:
     Returns ``wwids`` (strongest first), ``size`` in bytes, ``read_only``, and ``claimed``.
     `number` (major:minor) guards against a name that was given away meanwhile.
     """
-    descriptor = _open(name, number)
+    descriptor = sgio.open_disk(name, number)
     try:
         size = struct.unpack("Q", fcntl.ioctl(descriptor, _BLKGETSIZE64, bytes(8)))[0]
         read_only = struct.unpack("i", fcntl.ioctl(descriptor, _BLKROGET, bytes(4)))[0]
-        wwids = [str(wwid) for wwid in vpd.identities(_inquiry(descriptor, 0x83))]
+        wwids = [str(wwid) for wwid in vpd.identities(inquire(descriptor, 0x83))]
     finally:
         os.close(descriptor)
     answer = {"wwids": wwids, "size": size, "read_only": bool(read_only)}
@@ -117,7 +87,7 @@ def probe(name: str, number: str) -> dict[str, object]:
 
 def claimed(name: str, number: str) -> bool:
     """Tell whether the host itself uses a disk (mount, swap, md, dm); QEMU does not show there."""
-    os.close(_open(name, number))
+    os.close(sgio.open_disk(name, number))
     return _claimed(name)
 
 
@@ -133,7 +103,7 @@ def _claimed(name: str) -> bool:
 
 def flush(name: str, number: str) -> None:
     """Write back and drop what the host cached of the device (BLKFLSBUF)."""
-    descriptor = _open(name, number)
+    descriptor = sgio.open_disk(name, number)
     try:
         fcntl.ioctl(descriptor, _BLKFLSBUF, 0)
     finally:
@@ -142,7 +112,7 @@ def flush(name: str, number: str) -> None:
 
 def drop_partitions(name: str, number: str, partitions: list[int]) -> None:
     """Make the host forget partitions of a disk; nothing on the disk changes."""
-    descriptor = _open(name, number)
+    descriptor = sgio.open_disk(name, number)
     try:
         for partition in partitions:
             data = _BlkpgPartition(pno=partition)
@@ -171,7 +141,7 @@ def openers(name: str) -> list[str]:
     block = Path("/sys/class/block", name)
     names = [name, *(child.name for child in block.glob(f"{name}*"))]
     numbers = {_text(Path("/sys/class/block", each, "dev")) for each in names}
-    devices = {_device(number) for number in numbers if number}
+    devices = {sgio.device(number) for number in numbers if number}
     processes = [
         f"{_command(process)} ({process.name})"
         for process in Path("/proc").iterdir()
@@ -249,45 +219,13 @@ def _command(process: Path) -> str:
     return _text(process / "comm") or "?"
 
 
-def _device(number: str) -> int:
-    major, minor = number.split(":")
-    return os.makedev(int(major), int(minor))
-
-
-def _open(name: str, number: str) -> int:
-    descriptor = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if os.fstat(descriptor).st_rdev != _device(number):
-        os.close(descriptor)
-        raise errors.Refused(f"/dev/{name} is no longer the device {number}")
-    return descriptor
-
-
-def _inquiry(descriptor: int, page: int) -> bytes:
+def inquire(descriptor: int, page: int) -> bytes:
     """Return a VPD page, b"" where the device has none of that number."""
     # SPC-5, 6.7: INQUIRY with EVPD; the allocation length is below 4 KiB, as some arrays want it.
-    command = ctypes.create_string_buffer(struct.pack(">BBBHB", 0x12, 1, page, _VPD_LENGTH, 0), 6)
-    data = ctypes.create_string_buffer(_VPD_LENGTH)
-    sense = ctypes.create_string_buffer(64)
-    header = _SgIoHdr(
-        interface_id=ord("S"),
-        dxfer_direction=_SG_DXFER_FROM_DEV,
-        cmd_len=6,
-        mx_sb_len=64,
-        dxfer_len=_VPD_LENGTH,
-        dxferp=ctypes.addressof(data),
-        cmdp=ctypes.addressof(command),
-        sbp=ctypes.addressof(sense),
-        timeout=_SECONDS * 1000,
-    )
-    fcntl.ioctl(descriptor, _SG_IO, header)
-    if header.status == _CHECK_CONDITION and sense_codes(sense.raw) in _NO_SUCH_PAGE:
+    cdb = struct.pack(">BBBHB", 0x12, 1, page, _VPD_LENGTH, 0)
+    answer = sgio.command(descriptor, cdb, read=_VPD_LENGTH)
+    if answer.status == sgio.CHECK_CONDITION and (answer.key, answer.code) in _NO_SUCH_PAGE:
         return b""
-    if header.status or header.host_status or header.driver_status & 0xF:
-        raise OSError(errno.EIO, f"INQUIRY failed with SCSI status 0x{header.status:02x}")
-    return data.raw[: _VPD_LENGTH - max(header.resid, 0)]
-
-
-def sense_codes(sense: bytes) -> tuple[int, int]:
-    """Return sense key and additional sense code (SPC-5, 4.4: descriptor and fixed format)."""
-    key, code = (1, 2) if sense[0] & 0x7F in (0x72, 0x73) else (2, 12)
-    return sense[key] & 0xF, sense[code]
+    if answer.status:
+        raise OSError(errno.EIO, f"INQUIRY failed with SCSI status 0x{answer.status:02x}")
+    return answer.data

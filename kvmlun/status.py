@@ -10,6 +10,7 @@ from . import errors
 from .config import Config
 from .lun import Lun, LunAddress, Wwid
 from .reconcile import View
+from .reservation import Reservation
 from .sysfs import Disk, Session
 
 
@@ -20,7 +21,8 @@ class LunStatus:
     `state` is one of: in-use (a VM needs it, its session is up), down (a VM
     needs it, its session is not logged in), exchanged (a running VM has it
     open, and it is another LUN now), missing (a VM needs it, it is not here),
-    idle (here, but nobody needs it), absent (neither here nor needed).
+    idle (here, but nobody needs it), absent (neither here nor needed). `key` is the phase of
+    this host's key on a fenced LUN (keys.py), "" where it has none.
     """
 
     wwid: str
@@ -34,6 +36,7 @@ class LunStatus:
     sessions: tuple[int, ...]
     domains: tuple[str, ...]
     state: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,23 @@ class SessionStatus:
     iface: str
     state: str
     owned: bool
+
+
+@dataclass(frozen=True)
+class ReservationStatus:
+    """What a target said of a LUN that is here; `can` is what it is able to do, for people.
+
+    `fencing` is whether this host fences it, `here` whether this host is the holder, and `phase`
+    that of its key (keys.py).
+    """
+
+    wwid: str
+    volume: str
+    fencing: bool
+    phase: str
+    here: bool
+    can: str
+    reservation: Reservation
 
 
 # Of the paths to a LUN the worst one's state is shown.
@@ -112,6 +132,7 @@ def _present(view: View, config: Config) -> Iterator[LunStatus]:
                 sessions=(session.sid,),
                 domains=domains,
                 state=_state(view, session, disk, bool(domains)),
+                key=view.fenced.get(disk.wwid, ""),
             )
 
 
@@ -164,6 +185,7 @@ def _not_here(lun: Lun, view: View) -> LunStatus:
         sessions=(),
         domains=tuple(sorted(domains)),
         state="missing" if domains else "absent",
+        key=view.fenced.get(str(lun.wwid), ""),
     )
 
 
@@ -182,6 +204,7 @@ def volumes(catalog: Iterable[Lun]) -> list[dict[str, object]]:
             "ifaces": list(lun.ifaces),
             "min_paths": lun.min_paths,
             "link": _link(lun.wwid),
+            "fencing": lun.fencing or False,
             "secret": lun.secret or "",
         }
         for lun in catalog

@@ -131,6 +131,11 @@ def session(sid: int, root: str = "/sys") -> Session | None:
     return _session(f"{root}/class/iscsi_session/session{sid}")
 
 
+def initiator(sid: int, root: str = "/sys") -> str:
+    """Return the initiator name that a session was logged in with, "" if it is gone."""
+    return read(f"{root}/class/iscsi_session/session{sid}/initiatorname")
+
+
 def has_lun(host: int, lun: int, root: str = "/sys") -> bool:
     """Tell whether the kernel knows a device of that number; a scan is over when it returns."""
     return bool(_devices(host, lun, root))

@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any
 
-from . import errors, scsi
+from . import errors, reservations, scsi
 from .wait import Deadline, turn, within
 
 log = logging.getLogger("kvmlun.worker")
@@ -22,8 +22,12 @@ log = logging.getLogger("kvmlun.worker")
 _CALLS = (
     scsi.scan, scsi.rescan, scsi.delete, scsi.change, scsi.probe, scsi.claimed,
     scsi.flush, scsi.drop_partitions, scsi.openers,
+    reservations.pr_capabilities, reservations.pr_status, reservations.pr_register,
+    reservations.pr_reserve, reservations.pr_preempt,
 )  # fmt: skip
-_KINDS = {kind.__name__: kind for kind in (errors.Refused, errors.Invalid, errors.Storage)}
+_KINDS = {
+    kind.__name__: kind for kind in (errors.Stale, errors.Refused, errors.Invalid, errors.Storage)
+}
 
 
 class Workers:
@@ -130,7 +134,9 @@ def answer(line: str) -> dict[str, object]:
     try:
         return {"result": calls[name](*args)}
     except errors.Error as error:
-        return {"kind": type(error).__name__, "error": str(error)}
+        kinds = (kind for kind in _KINDS.values() if isinstance(error, kind))
+        kind = next(kinds, errors.Storage)
+        return {"kind": kind.__name__, "error": str(error)}
     except OSError as error:
         what = f"{error.strerror or os.strerror(error.errno or 0)}"
         return {"kind": "Storage", "error": f"SCSI {name} {args[0]}: {what}"}

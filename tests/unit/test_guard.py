@@ -7,9 +7,11 @@ import json
 import pytest
 
 from kvmlun import errors, guard
-from kvmlun.guard import Guard, Watched, judge, opened
+from kvmlun.attach import opened
+from kvmlun.guard import Guard, judge
 from kvmlun.lun import LunAddress
 from kvmlun.request import Request
+from kvmlun.rounds import Watched
 
 from . import worlds
 from .worlds import LUN, UUID, WWID
@@ -52,9 +54,8 @@ def test_what_a_guest_has_open_whatever_the_catalog_says_by_then():
     request = Request(elsewhere, WWID.link, False, False, UUID)
     other = worlds.disk("sdc", lun=7, wwid=worlds.OTHER_WWID)
     sessions = [worlds.session(1, A, other)]
-    assert opened(request, "sda", sessions) == [A]
-    assert opened(request, "a link that leads nowhere", sessions) == [other]
-    assert opened(request, "sda", [worlds.session(1, A, other, state="FAILED")]) == []
+    assert [disk for _, disk in opened(request, "sda", sessions)] == [A]
+    assert [disk for _, disk in opened(request, "leads nowhere", sessions)] == [other]
 
 
 class Domains:
@@ -95,8 +96,8 @@ def world(tmp_path, monkeypatch):
 def look(made, *watched, period=0.0):
     async def until_done():
         made.look(watched or [VM], period)
-        assert made.is_uneasy or not made._looking
-        await asyncio.gather(*made._looking.values())
+        while made._rounds.busy:
+            await asyncio.sleep(0)
 
     asyncio.run(until_done())
 
@@ -150,8 +151,8 @@ def test_a_domain_that_is_gone_is_forgotten(world):
 def test_a_recovered_session_is_proven_before_its_time(world):
     made, *_ = world
     look(made, period=1000.0)
-    assert not made.due(VM, 1000.0)
+    assert not made._rounds.due(VM, 1000.0)
     made.doubt("another target")
-    assert not made.due(VM, 1000.0)
+    assert not made._rounds.due(VM, 1000.0)
     made.doubt(LUN.address.target)
-    assert made.due(VM, 1000.0)
+    assert made._rounds.due(VM, 1000.0)

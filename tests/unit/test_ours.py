@@ -18,7 +18,9 @@ def luns(*found_links, metadata=(), catalog=None, present=None, overlays=False, 
     """Resolve the links of a domain; none of them exists on this machine."""
     disks = tuple(Disk("vda", (link,), False, False) for link in found_links)
     allows = allows or (lambda _portal: True)
-    sources = Sources(lambda _: catalog, lambda _: catalog, lambda _: present, allows)
+    sources = Sources(
+        lambda _: catalog, lambda _: catalog, lambda _: present, allows, lambda _, told: bool(told)
+    )
     domain = Domain(UUID, "vm1", disks, tuple(metadata), overlays)
     return [lun for _, _, lun in sources.luns(domain)]
 
@@ -66,7 +68,13 @@ def test_catalog_and_metadata_that_disagree_are_refused():
 def test_metadata_and_another_volume_at_its_address_are_refused():
     catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
     disks = (Disk("vda", (WWID.link,), False, False),)
-    sources = Sources(lambda _: None, lambda _: catalog, lambda _: None, lambda _: True)
+    sources = Sources(
+        lambda _: None,
+        lambda _: catalog,
+        lambda _: None,
+        lambda _: True,
+        lambda _, told: bool(told),
+    )
     with pytest.raises(errors.Refused, match=f"{OTHER_WWID} in /etc/kvmlun"):
         sources.luns(Domain(UUID, "vm1", disks, (LUN,), False))
 
@@ -74,7 +82,13 @@ def test_metadata_and_another_volume_at_its_address_are_refused():
 def test_what_runs_is_told_whatever_was_configured_since():
     catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
     disks = (Disk("vda", (BY_PATH,), False, False),)
-    sources = Sources(lambda _: None, lambda _: catalog, lambda _: None, lambda _: False)
+    sources = Sources(
+        lambda _: None,
+        lambda _: catalog,
+        lambda _: None,
+        lambda _: False,
+        lambda _, told: bool(told),
+    )
     domain = Domain(UUID, "vm1", disks, (LUN,), False)
     with pytest.raises(errors.Refused):
         sources.luns(domain)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmlun import scsi
+from kvmlun import sgio
 
 
 @pytest.mark.parametrize(
@@ -15,4 +15,4 @@ from kvmlun import scsi
     ],
 )
 def test_both_formats_of_sense_data_tell_their_codes(sense, codes):
-    assert scsi.sense_codes(bytes.fromhex(sense)) == codes
+    assert sgio.sense_codes(bytes.fromhex(sense)) == codes

@@ -1,0 +1,489 @@
+"""One writer between hosts: this host's keys and reservations on fenced LUNs.
+
+What a target decides in one command is never checked first and done then. fencing.py says what is
+due; here it is done, one step at a time for each LUN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from . import errors, keys, reservation, sysfs
+from .attach import opened
+from .fencing import Step, due
+from .keys import ARRIVING, HOLDER, LOST, REGAINING, STARTING, Keys, Record
+from .lun import Wwid
+from .maps import Maps
+from .request import Request
+from .reservation import Capabilities, Host, Registration, Reservation
+from .rounds import Rounds, Watched
+from .sysfs import Disk, Session
+from .wait import Deadline, turn
+from .worker import Workers
+
+log = logging.getLogger("kvmlun.fence")
+
+_SECONDS = 10.0
+_POLL_SECONDS = 0.5
+_STEPS = 5  # more than any domain needs to become the holder
+
+
+class Domains(Protocol):
+    """What libvirt has to do; both tell whether they did, and raise errors.Storage."""
+
+    async def suspend(self, uuid: str) -> bool: ...
+    async def resume(self, uuid: str) -> bool: ...
+
+
+class Fence:
+    """Takes, hands over, gives up and watches them. Methods raise errors.Error.
+
+    `uses` tells whether a record's domain still has that LUN; `changed` is called when a
+    domain's hold on a LUN has changed.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        maps: Maps,
+        records: Keys,
+        domains: Domains,
+        uses: Callable[[Record], bool],
+        changed: Callable[[], None],
+    ) -> None:
+        self._workers = workers
+        self._maps = maps
+        self._keys = records
+        self._domains = domains
+        self._uses = uses
+        self._changed = changed
+        self._host_id = functools.cache(keys.host_id)
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._rounds = Rounds(self._visit)
+        self._told: dict[str, str] = {}  # the last complaint about a LUN
+
+    @property
+    def lost(self) -> tuple[Record, ...]:
+        """Domains that must not go on here, since another host has their LUN."""
+        return tuple(record for record in self._keys.all if record.phase == LOST)
+
+    @property
+    def unsettled(self) -> frozenset[str]:
+        """UUIDs of domains that are to become a holder as soon as they run here."""
+        return frozenset(r.uuid for r in self._keys.all if r.phase not in (HOLDER, LOST))
+
+    @property
+    def is_uneasy(self) -> bool:
+        """Something is to be looked at again soon."""
+        return bool(self._rounds.busy or self._told or self.unsettled)
+
+    def doubt(self, what: str) -> None:
+        """Something happened to a target (its name) or a domain (its UUID)."""
+        self._rounds.doubt(what)
+
+    # what hooks ask for
+
+    async def acquire(self, request: Request, wwid: Wwid, domain: str, deadline: Deadline) -> None:
+        """Become the holder for a domain that is to start here, or refuse.
+
+        Raises errors.Refused with the holder's name, or with what the target lacks.
+        """
+        name = str(request)
+        async with self._turn(str(wwid), deadline):
+            path = await self._path(request, wwid, deadline)
+            found = await path.status()
+            found.check_name(name, path.host)
+            holder, stale = found.holder, found.stale(path.host)
+            if holder and (holder.key not in stale or not _is_ours(holder)):
+                raise reservation.held(name, holder, f"kvmlun takeover {domain}")
+            record = self._begin(path, request, domain, STARTING, stale)
+            if not await path.take(record, stale):
+                holder = (await path.status()).holder
+                await self._give_back(path, record)
+                raise (
+                    reservation.held(name, holder, f"kvmlun takeover {domain}")
+                    if holder
+                    else errors.Refused(f"{name}: another host wants it as well; try again")
+                )
+            self._keys.change(record, phase=HOLDER)
+        log.info("%s: reserved for %s with key %s", name, domain, record.key_text)
+        self._changed()
+
+    async def expect(self, request: Request, wwid: Wwid, deadline: Deadline) -> None:
+        """Refuse a migration of a LUN that could not be fenced here; nothing is sent."""
+        async with self._turn(str(wwid), deadline):
+            path = await self._path(request, wwid, deadline)
+            found = await path.status()
+            found.check_name(str(request), path.host)
+            if (holder := found.holder) and not _is_ours(holder):
+                raise reservation.held(str(request), holder, "")
+
+    async def register(self, request: Request, wwid: Wwid, domain: str, deadline: Deadline) -> None:
+        """Have the right to write beside the source of a migration, which goes on."""
+        async with self._turn(str(wwid), deadline):
+            path = await self._path(request, wwid, deadline)
+            found = await path.status()
+            found.check_name(str(request), path.host)
+            stale, rival = found.stale(path.host), found.holder
+            record = self._begin(path, request, domain, ARRIVING, stale, rival)
+            for disk in path.disks:
+                await path.register(disk, record, stale)
+        told = rival.text if rival else "nobody"
+        log.info("%s: registered with key %s beside %s", request, record.key_text, told)
+        self._changed()
+
+    async def admit(self, request: Request, disks: Sequence[Disk], deadline: Deadline) -> None:
+        """Register more paths of a LUN before they are used, if its domain may write."""
+        wwid = request.pinned
+        if wwid is None or not self._keys.get(str(wwid)):
+            return
+        async with self._turn(str(wwid), deadline):
+            record = self._keys.get(str(wwid))
+            new = [disk for disk in disks if record and disk.hctl not in record.paths]
+            if record and new and record.phase in (HOLDER, ARRIVING):
+                await self._admit(request, record, new, deadline)
+
+    async def _admit(
+        self, request: Request, record: Record, new: Sequence[Disk], deadline: Deadline
+    ) -> None:
+        """Who was preempted meanwhile must not come back by a new path: it is checked last."""
+        path = self._of(request, record.wwid, new, deadline)
+        stale = (await path.status()).stale(path.host, record.key)
+        for disk in new:
+            await path.register(disk, record, stale)
+        found = await path.status()
+        if not (found.held_by(record.key) or (record.phase == ARRIVING and found.holder)):
+            for disk in new:
+                await path.unregister(disk, record.key)
+            raise errors.Stale(f"{request}: this host does not hold it any more")
+        hctls = tuple(dict.fromkeys((*record.paths, *(disk.hctl for disk in new))))
+        self._keys.change(record, paths=hctls)
+
+    # what the loop does
+
+    def look(self, domains: Iterable[Watched], period: float) -> None:
+        """Begin to see that those that run here hold their LUNs; `period` in seconds."""
+        domains = list(domains)
+        unsettled = self.unsettled
+        self._rounds.look([d for d in domains if d.uuid not in unsettled], period)
+        self._rounds.look([d for d in domains if d.uuid in unsettled], 0.0)
+
+    async def _visit(self, domain: Watched) -> bool:
+        well = True
+        for request in domain.requests:
+            try:
+                if request.fenced and request.pinned:
+                    await self.hold(domain, request, request.pinned)
+            except errors.Error as problem:
+                well = False
+                self._complain(str(request), f"{domain.name}: its reservation: {problem}")
+        unfenced = {str(request.pinned) for request in domain.requests if not request.fenced}
+        for record in self._keys.of(domain.uuid):
+            if record.wwid in unfenced or not self._uses(record):
+                log.warning("%s: %s is no longer fenced", domain.name, record.wwid)
+                await self.give_up(record, lambda _: False, 0.0)
+        return well
+
+    async def hold(self, domain: Watched, request: Request, wwid: Wwid) -> None:
+        """Do whatever makes a domain that runs here the holder, or suspend it."""
+        deadline = Deadline(_SECONDS)
+        async with self._turn(str(wwid), deadline):
+            disks = [disk for session, disk in self._disks(request) if session.up]
+            if not disks:
+                raise errors.Storage("no session to its target is up")
+            path = self._of(request, str(wwid), disks, deadline)
+            for _ in range(_STEPS):
+                record = self._keys.get(str(wwid))
+                if record and (record.uuid != domain.uuid or record.phase == LOST):
+                    return
+                found = await path.status()
+                step = due(record, found, path.host)
+                if step is Step.NOTHING:
+                    return await self._held(domain, request, record, path)
+                if step is Step.FOREIGN and found.holder:
+                    raise errors.Refused(f"{found.holder.text} holds it, so the guest can't write")
+                log.info("%s: %s: %s", domain.name, wwid, step.value)
+                await self._do(step, domain, request, record, found, path)
+            raise errors.Storage(f"it did not become the holder in {_STEPS} steps")
+
+    async def _held(
+        self, domain: Watched, request: Request, record: Record | None, path: Path
+    ) -> None:
+        assert record
+        self._told.pop(str(request), None)
+        if record.phase == REGAINING:
+            done = record.why == "" and await self._domains.resume(domain.uuid)
+            log.warning(
+                "%s: the target has the reservation again; %s",
+                domain.name, "it goes on" if done else "it stays paused",
+            )  # fmt: skip
+        if record.phase != HOLDER:
+            record = self._keys.change(record, phase=HOLDER, rival=0, why="")
+            log.info("%s: holds %s with key %s", domain.name, record.wwid, record.key_text)
+            self._changed()
+        new = [disk for disk in path.disks if disk.hctl not in record.paths]
+        if new:
+            await self._admit(request, record, new, path.deadline)
+
+    async def _do(
+        self,
+        step: Step,
+        domain: Watched,
+        request: Request,
+        record: Record | None,
+        found: Reservation,
+        path: Path,
+    ) -> None:
+        """Do one step; what came of it shows when the target is asked again."""
+        if step in (Step.BEGIN, Step.ADOPT):
+            path.can = await path.capabilities()
+            stale = found.stale(path.host)
+            found.check_name(str(request), path.host)
+            record = self._begin(path, request, domain.name, STARTING, stale)
+            if not await path.take(record, stale):
+                await self._give_back(path, record)
+        elif step is Step.REGAIN and record:
+            await self._regain(domain, record, found, path)
+        elif step is Step.RESERVE and record:
+            await path.reserve(record)
+        elif step is Step.PREEMPT and record and found.holder:
+            await path.preempt(record, found.holder.key)
+        elif record:
+            await self._lose(domain, request, record, found, path)
+
+    async def _regain(
+        self, domain: Watched, record: Record, found: Reservation, path: Path
+    ) -> None:
+        """Nobody may write while nobody is the holder: what another host does now is unknown."""
+        if record.phase != REGAINING:
+            log.error("%s is suspended: the target of %s has lost the reservation", domain.name,
+                      record.wwid)  # fmt: skip
+            # Before it is done, so that a restart of the daemon in between leaves no VM behind.
+            record = self._keys.change(record, phase=REGAINING, why="")
+            if not await self._domains.suspend(domain.uuid):
+                record = self._keys.change(record, why="it was paused already")
+            self._changed()
+        path.can = await path.capabilities()
+        await path.take(record, found.stale(path.host, record.key))
+
+    async def _lose(
+        self, domain: Watched, request: Request, record: Record, found: Reservation, path: Path
+    ) -> None:
+        by = f"{found.holder.text} has taken it" if found.holder else "another host has taken it"
+        why = (
+            f"{request}: {by}, so the guest can't write here any more; "
+            f"virsh destroy {domain.name} ends what is left of it on this host"
+        )
+        record = self._keys.change(record, phase=LOST, why=why)
+        for disk in path.disks:
+            await path.unregister(disk, record.key)
+        try:
+            await self._domains.suspend(domain.uuid)
+        finally:
+            log.error("%s is suspended: %s", domain.name, why)
+            self._changed()
+
+    async def give_up(self, record: Record, needed: Callable[[Record], bool], grace: float) -> None:
+        """Take a key off the target, unless it is `needed`.
+
+        While another host is registered, it may be the one that a migration went to: who leaves
+        before that has become the holder leaves the LUN unguarded, so it has `grace` seconds.
+        """
+        patience, problem = Deadline(grace), "no session to it is up"
+        while True:
+            async with self._turn(record.wwid, Deadline(_SECONDS)):
+                if self._keys.get(record.wwid) != record or needed(record):
+                    return
+                if record.phase == LOST:
+                    # What the other host has removed is not there.
+                    return self._keys.drop(record)
+                disks = [disk for s in sysfs.sessions() if s.up for disk in s.disks
+                         if disk.hctl in record.paths]  # fmt: skip
+                try:
+                    if disks and await self._gone(record, disks, not patience.left):
+                        self._keys.drop(record)
+                        return self._changed()
+                except errors.Error as error:
+                    problem = str(error)
+                if not patience.left:
+                    log.warning("key %s may be left on %s: %s; the next start on this host removes "
+                                "it", record.key_text, record.wwid, problem)  # fmt: skip
+                    self._keys.drop(record)
+                    return self._changed()
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _gone(self, record: Record, disks: Sequence[Disk], at_once: bool) -> bool:
+        """Have a key off the target; False while somebody may still be about to preempt it."""
+        path = Path(self._workers, record.wwid, disks, Host(0, ""), Deadline(_SECONDS))
+        found = await path.status()
+        if found.has(record.key):
+            others = found.keys - {record.key}
+            if found.held_by(record.key) and others and not at_once:
+                return False
+            for disk in disks:
+                await path.unregister(disk, record.key)
+            log.info("key %s is off %s", record.key_text, record.wwid)
+        return True
+
+    # an operator's own
+
+    async def status(self, request: Request, wwid: Wwid, deadline: Deadline) -> Reservation:
+        """Ask the target who has a LUN that is fenced, or is to be."""
+        return await (await self._path(request, wwid, deadline)).status()
+
+    async def survey(self, wwid: str, disks: Sequence[Disk]) -> tuple[Reservation, Capabilities]:
+        """Ask the target who has a LUN, and what it can do."""
+        path = Path(self._workers, wwid, disks, Host(0, ""), Deadline(_SECONDS))
+        can = await path.capabilities()
+        return (await path.status() if can.reservations else Reservation()), can
+
+    async def take_over(
+        self, request: Request, wwid: Wwid, domain: str, rival: int, deadline: Deadline
+    ) -> Registration:
+        """Become the holder in place of the key `rival`; returns whose it was.
+
+        Raises errors.Refused where that is not the holder's any more.
+        """
+        async with self._turn(str(wwid), deadline):
+            path = await self._path(request, wwid, deadline)
+            found = await path.status()
+            holder = found.holder
+            if holder is None or holder.key != rival:
+                raise errors.Refused(f"{request}: its holder has changed meanwhile; look again")
+            # A host whose board was changed has another id now, and its own name.
+            mine = {r.key for r in found.registrations
+                    if r.initiator.lower() == path.host.initiator.lower()}  # fmt: skip
+            record = self._begin(path, request, domain, STARTING, sorted(mine), holder)
+            for disk in path.disks:
+                await path.register(disk, record, sorted(mine))
+            await path.preempt(record, rival)
+            if not (await path.status()).held_by(record.key):
+                await self._give_back(path, record)
+                raise errors.Refused(f"{request}: another host was faster; look again")
+            self._keys.change(record, phase=HOLDER, rival=0)
+        log.warning(
+            "%s: taken over for %s from %s, which held it since %s",
+            request, domain, holder.text, reservation.local_time(holder.key),
+        )  # fmt: skip
+        self._changed()
+        return holder
+
+    # parts
+
+    def _turn(self, wwid: str, deadline: Deadline) -> Any:
+        lock = self._locks.setdefault(wwid, asyncio.Lock())
+        return turn(lock, f"{wwid}: another change of its reservation", deadline)
+
+    def _begin(
+        self,
+        path: Path,
+        request: Request,
+        domain: str,
+        phase: str,
+        stale: Iterable[int],
+        rival: Registration | None = None,
+    ) -> Record:
+        before = self._keys.get(path.wwid)
+        key = reservation.make_key(path.host, max([*stale, before.key if before else 0]))
+        hctls = tuple(disk.hctl for disk in path.disks)
+        rival_key = rival.key if rival else 0
+        return self._keys.put(
+            Record(path.wwid, request.domain, domain, key, phase, rival_key, "", hctls)
+        )
+
+    async def _give_back(self, path: Path, record: Record) -> None:
+        for disk in path.disks:
+            await path.unregister(disk, record.key)
+        self._keys.drop(record)
+
+    async def _path(self, request: Request, wwid: Wwid, deadline: Deadline) -> Path:
+        """Return the way to a LUN that is to be fenced; raises errors.Refused if it can't be."""
+        found = self._disks(request)
+        up = [disk for session, disk in found if session.up]
+        if not up:
+            raise errors.Storage(f"{request}: no session to its target is up")
+        for session, disk in found:
+            if not session.up and disk.map:
+                # It would come back without a key: it joins like a new one.
+                await self._maps.drop_path(disk)
+        path = self._of(request, str(wwid), up, deadline)
+        path.can = await path.capabilities()
+        if path.can.lacks:
+            raise errors.Refused(
+                f"{request}: fencing is on, and its target has {path.can.text}; "
+                "use another array, or fencing: false"
+            )
+        return path
+
+    def _disks(self, request: Request) -> list[tuple[Session, Disk]]:
+        device = os.path.basename(os.path.realpath(request.link))
+        return opened(request, device, sysfs.sessions())
+
+    def _of(self, request: Request, wwid: str, disks: Sequence[Disk], deadline: Deadline) -> Path:
+        session = next(s for s in sysfs.sessions() if any(d.hctl == disks[0].hctl for d in s.disks))
+        host = Host(self._host_id(), sysfs.initiator(session.sid))
+        return Path(self._workers, wwid, disks, host, deadline)
+
+    def _complain(self, about: str, text: str) -> None:
+        if self._told.get(about) != text:
+            self._told[about] = text
+            log.error("%s", text)
+
+
+class Path:
+    """The commands to one LUN by its disks; a reservation is taken by the first of them."""
+
+    def __init__(
+        self, workers: Workers, wwid: str, disks: Sequence[Disk], host: Host, deadline: Deadline
+    ) -> None:
+        self._workers = workers
+        self.wwid = wwid
+        self.disks = list(disks)
+        self.host = host
+        self.deadline = deadline
+        self.can = Capabilities(True, True, False, True)
+
+    async def capabilities(self) -> Capabilities:
+        return Capabilities(*await self._call("pr_capabilities", self.disks[0]))
+
+    async def status(self) -> Reservation:
+        return reservation.decode(await self._call("pr_status", self.disks[0]))
+
+    async def register(self, disk: Disk, record: Record, stale: Iterable[int]) -> None:
+        """Register from no key, or from what an earlier login on the same port has left."""
+        for old in (0, *stale, record.key):
+            if await self._call("pr_register", disk, old, record.key, self.can.aptpl):
+                return
+        raise errors.Storage(f"{disk.node}: the target refuses to register this host's key")
+
+    async def unregister(self, disk: Disk, key: int) -> None:
+        """A port that is not registered with that key stays as it is."""
+        await self._call("pr_register", disk, key, 0, False)
+
+    async def take(self, record: Record, stale: Iterable[int]) -> bool:
+        """Register everywhere, clear what is stale, and reserve; tell whether this host won."""
+        for disk in self.disks:
+            await self.register(disk, record, stale)
+        for key in stale:
+            await self.preempt(record, key)
+        return await self.reserve(record)
+
+    async def reserve(self, record: Record) -> bool:
+        return bool(await self._call("pr_reserve", self.disks[0], record.key))
+
+    async def preempt(self, record: Record, key: int) -> bool:
+        return bool(await self._call("pr_preempt", self.disks[0], record.key, key))
+
+    async def _call(self, name: str, disk: Disk, *args: object) -> Any:
+        return await self._workers.call(
+            name, disk.name, disk.number, self.wwid, *args, timeout=self.deadline.left
+        )
+
+
+def _is_ours(holder: Registration) -> bool:
+    return holder.type == reservation.WRITE_EXCLUSIVE_REGISTRANTS_ONLY

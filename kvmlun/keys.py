@@ -1,0 +1,107 @@
+"""The keys that this host uses or means to use on fenced LUNs, one record a LUN.
+
+A record is written before its key is used, so that after a crash at any moment something
+still knows what is to be taken off the target. Registrations outlive sessions but not their use
+to us: after a reboot they are stale, and the next start here finds them on the target itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from . import reservation, statefile
+
+FOLDER = Path("/run/kvmlun/keys")
+_MACHINE_ID = Path("/etc/machine-id")
+_BOARD = Path("/sys/class/dmi/id/product_uuid")
+_PLAIN = re.compile(r"[A-Za-z0-9.]{1,64}")
+
+# The phases of a key's life.
+STARTING = "starting"  # to be registered and to become the holder, before QEMU is there
+ARRIVING = "arriving"  # registered beside the source of a migration, to become the holder after it
+HOLDER = "holder"
+REGAINING = "regaining"  # its domain is suspended because the target has forgotten everything
+LOST = "lost"  # another host is the holder now
+
+
+@dataclass(frozen=True)
+class Record:
+    """A domain's key on a LUN; `rival` is the key of a migration's source (0: there is none).
+
+    `paths` are the SCSI devices (host:channel:target:lun) that it is registered on.
+    """
+
+    wwid: str
+    uuid: str
+    name: str
+    key: int
+    phase: str
+    rival: int = 0
+    why: str = ""
+    paths: tuple[str, ...] = ()
+
+    @property
+    def key_text(self) -> str:
+        return reservation.key_text(self.key)
+
+
+class Keys:
+    """All records, in memory and in /run. Raises errors.Storage if one can't be written."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+        self._records = {r.wwid: r for _, r in statefile.read_all(folder, _record)}
+
+    @property
+    def all(self) -> tuple[Record, ...]:
+        return tuple(self._records.values())
+
+    def get(self, wwid: str) -> Record | None:
+        return self._records.get(wwid)
+
+    def of(self, uuid: str) -> tuple[Record, ...]:
+        """Return the records of a domain."""
+        return tuple(r for r in self._records.values() if r.uuid == uuid)
+
+    def put(self, record: Record) -> Record:
+        statefile.write(self._path(record.wwid), asdict(record))
+        self._records[record.wwid] = record
+        return record
+
+    def change(self, record: Record, **fields: Any) -> Record:
+        return self.put(replace(record, **fields))
+
+    def drop(self, record: Record) -> None:
+        """Forget a record, unless another one took its place."""
+        if self._records.get(record.wwid) == record:
+            statefile.remove(self._path(record.wwid))
+            del self._records[record.wwid]
+
+    def _path(self, wwid: str) -> Path:
+        # A t10 name may have any character, and be longer than a file's name.
+        plain = _PLAIN.fullmatch(wwid)
+        name = wwid if plain else "t10-" + hashlib.sha256(wwid.encode()).hexdigest()
+        return self._folder / f"{name}.json"
+
+
+def host_id(machine_id: Path = _MACHINE_ID, board: Path = _BOARD) -> int:
+    """Return 32 bits that tell this host from others, also from one that was cloned from its disk.
+
+    Never 0. Raises OSError without a machine-id (machine-id(5): not to be told as it is).
+    """
+    seed = machine_id.read_text().strip()
+    try:
+        seed += board.read_text().strip()
+    except OSError:
+        pass  # not every platform has one
+    digest = hashlib.sha256(f"kvmlun {seed}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") or 1
+
+
+def _record(value: dict[str, Any]) -> Record:
+    fields = statefile.fields(Record, value)
+    return Record(**{**fields, "paths": tuple(str(path) for path in fields.get("paths", ()))})

@@ -1,0 +1,120 @@
+"""Taking a VM's LUNs over from a host that is dead: what is shown first, and what is done then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from . import errors
+from .attach import Attacher
+from .domxml import Domain
+from .fence import Fence
+from .leases import Leases
+from .libvirtconn import Listing
+from .lun import Wwid
+from .request import Request
+from .reservation import Reservation
+from .wait import Deadline
+
+# How long what was brought to be looked at waits for the operator's answer.
+_ASK_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A fenced LUN of a VM, and who has it."""
+
+    name: str
+    wwid: Wwid
+    reservation: Reservation
+
+
+class Takeovers:
+    """All methods raise errors.Error."""
+
+    def __init__(
+        self,
+        listing: Callable[[], Listing | None],
+        problem: Callable[[], str],
+        seconds: Callable[[], float],
+        requests: Callable[[Domain], list[Request]],
+        leases: Leases,
+        attacher: Attacher,
+        fence: Fence,
+        changed: Callable[[], None],
+    ) -> None:
+        self._listing = listing
+        self._problem = problem
+        self._seconds = seconds
+        self._requests = requests
+        self._leases = leases
+        self._attacher = attacher
+        self._fence = fence
+        self._changed = changed
+
+    async def compare(self, vm: str) -> list[Holding]:
+        """Bring the fenced LUNs of a VM here, and tell who holds them.
+
+        `vm` is the name or the UUID of a domain that is defined and does not run here.
+        """
+        domain, deadline = self._domain(vm), Deadline(self._seconds())
+        return [
+            Holding(str(request), wwid, await self._fence.status(request, wwid, deadline))
+            for request, wwid in await self._bring(domain, deadline)
+        ]
+
+    async def take_over(self, vm: str, rivals: Mapping[str, int]) -> list[str]:
+        """Preempt the keys in `rivals`, by WWID, and hold those LUNs for a start of the VM here.
+
+        Returns a line for each. What has another holder by now is refused.
+        """
+        domain, deadline = self._domain(vm), Deadline(self._seconds())
+        told = []
+        for request, wwid in await self._bring(domain, deadline):
+            if rival := rivals.get(str(wwid)):
+                before = await self._fence.take_over(request, wwid, domain.name, rival, deadline)
+                told.append(f"{request}: taken over from {before.text}")
+        if told:
+            lease = self._leases.get(domain.uuid)
+            needs = lease.needs if lease else ()
+            # Without an end: whose key was taken may write again while nobody holds the LUN.
+            self._leases.take_over(domain.uuid, domain.name, needs, None)
+        return told
+
+    async def _bring(self, domain: Domain, deadline: Deadline) -> list[tuple[Request, Wwid]]:
+        fenced = [request for request in self._requests(domain) if request.fenced]
+        if not fenced:
+            raise errors.Refused(
+                f"{domain.name} has no fenced LUN (fencing: true in /etc/kvmlun), so no other host "
+                "can be shut out of one"
+            )
+        self._keep(domain, fenced)
+        try:
+            wwids = await asyncio.gather(*(self._attacher.attach(r, deadline) for r in fenced))
+        finally:
+            self._changed()
+        return sorted(zip(fenced, wwids, strict=True), key=lambda each: each[1])
+
+    def _keep(self, domain: Domain, fenced: Iterable[Request]) -> None:
+        """Have the LUNs stay until the operator has answered, or those taken over for good."""
+        lease = self._leases.get(domain.uuid)
+        if lease is None or lease.expires is not None:
+            needs = [request.need for request in fenced]
+            self._leases.take_over(domain.uuid, domain.name, needs, _ASK_SECONDS)
+
+    def _domain(self, vm: str) -> Domain:
+        listing = self._listing()
+        if listing is None or self._problem():
+            problem = self._problem() or "libvirt was not asked yet; try again"
+            raise errors.Refused(f"nobody knows whether {vm[:80]} runs here: {problem}")
+        for guest in listing.guests:
+            if vm not in (guest.name, guest.uuid):
+                continue
+            if guest.active:
+                raise errors.Refused(f"{guest.name} is on this host already (virsh list)")
+            if guest.persistent:
+                return guest.persistent
+        raise errors.Unknown(
+            f"no domain {vm[:80]!r} is defined on this host; virsh define it here first"
+        )

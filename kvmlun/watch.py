@@ -1,0 +1,94 @@
+"""Following what raises no event that could be waited for: sessions that drop and come back.
+
+And after them, and now and then, having the disks of running domains proven and their
+reservations looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from . import hookproto, sysfs
+from .fence import Fence
+from .guard import Guard
+from .rounds import Watched
+from .wait import within
+
+log = logging.getLogger("kvmlun.watch")
+
+# A session that drops is to be shown within two seconds.
+_SECONDS = 1.0
+# One that comes back leads to whatever is there now, and the guest goes on writing at once.
+_DOWN_SECONDS = 0.1
+_BUSY_SECONDS = 2.0
+
+
+class Watch:
+    """`running` returns the domains that run here, None before they are known; `period` (seconds)
+    is how often all is looked at; `kick` and `show` are as the manager's; `runs_here` asks libvirt.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        fence: Fence,
+        running: Callable[[], list[Watched] | None],
+        period: Callable[[], float],
+        kick: Callable[[], None],
+        show: Callable[[], None],
+    ) -> None:
+        self._guard = guard
+        self._fence = fence
+        self._running = running
+        self._period = period
+        self._kick = kick
+        self._show = show
+        self._wake = asyncio.Event()
+
+    def turned(self, uuid: str) -> None:
+        """A domain began to run, or stood still, perhaps for another host's reservation."""
+        self._fence.doubt(uuid)
+        self._wake.set()
+
+    async def run(self) -> None:
+        await asyncio.gather(self._sessions(), self._domains())
+
+    async def _sessions(self) -> None:
+        before: dict[int, str] = {}
+        while True:
+            states = sysfs.states()
+            changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
+            for sid in changed:
+                log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+            for sid in changed | (states.keys() - before.keys()):
+                if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
+                    self._guard.doubt(session.target)
+                    self._fence.doubt(session.target)
+                    self._wake.set()
+            if changed:
+                # Not after the next look at everything, which waits for libvirt.
+                self._show()
+            if states != before:
+                self._kick()
+            before = states
+            down = any(state != sysfs.LOGGED_IN for state in states.values())
+            await asyncio.sleep(_DOWN_SECONDS if down else _SECONDS)
+
+    async def _domains(self) -> None:
+        while True:
+            self._wake.clear()
+            running = self._running()
+            if running is not None:
+                # What the operator has started unchecked is left alone here as well.
+                unchecked = {path.name for path in Path(hookproto.BYPASS).glob("*")}
+                watched = [domain for domain in running if domain.uuid not in unchecked]
+                self._guard.look(watched, self._period())
+                self._fence.look(watched, self._period())
+            # Who runs is known soon after the start.
+            soon = running is None or self._guard.is_uneasy or self._fence.is_uneasy
+            with contextlib.suppress(TimeoutError):
+                await within(self._wake.wait(), _BUSY_SECONDS if soon else self._period())
