@@ -227,8 +227,8 @@ async def _takeover(client: Client, arguments: argparse.Namespace) -> str:
 def _holding(made: dict[str, Any]) -> str:
     if not made["holder_key"]:
         return f"{made['name']}: nobody holds it"
-    since = reservation.local_time(made["holder_key"])
-    holder = Registration(made["holder_key"], made["holder"], "").text
+    key = int(made["holder_key"], 16)
+    since, holder = reservation.local_time(key), Registration(key, made["holder"], "").text
     others = {r["initiator"] for r in made["registrants"]} - {made["holder"]}
     beside = f"; {', '.join(sorted(others))} may write as well" if others else ""
     return f"{made['name']} ({made['wwid']}): held by {holder} since {since}{beside}"

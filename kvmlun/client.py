@@ -8,7 +8,7 @@ from typing import Any
 from dbus_next import BusType, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
-from . import errors, names
+from . import errors, names, reservation
 from .wait import within
 
 _SECONDS = 20.0
@@ -61,16 +61,18 @@ class Client:
 
     async def reservations(self) -> list[dict[str, Any]]:
         """Return what the target of each LUN that is here says of it at this moment."""
-        return [_registrants(each) for each in _plain(await self._manager("ListReservations"))]
+        return [_holders(each) for each in _plain(await self._manager("ListReservations"))]
 
     async def compare_holders(self, vm: str) -> list[dict[str, Any]]:
         """Return who holds the fenced LUNs of a VM that is to run here."""
-        made = await self._manager("CompareHolders", "s", vm)
-        return [_registrants(each) for each in _plain(made)]
+        made = await self._manager("CompareHolders", "s", vm, seconds=_CONNECT_SECONDS)
+        return [_holders(each) for each in _plain(made)]
 
-    async def take_over(self, vm: str, rivals: Mapping[str, int]) -> list[str]:
+    async def take_over(self, vm: str, rivals: Mapping[str, str]) -> list[str]:
         """Take the LUNs over from those keys; returns a line for each."""
-        return list(_plain(await self._manager("TakeOver", "sa{st}", vm, dict(rivals))))
+        keys = {wwid: int(key, 16) for wwid, key in rivals.items()}
+        made = await self._manager("TakeOver", "sa{st}", vm, keys, seconds=_CONNECT_SECONDS)
+        return list(_plain(made))
 
     async def volumes(self) -> list[dict[str, Any]]:
         return list(_plain(await self._manager("ListVolumes")))
@@ -156,9 +158,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _registrants(found: dict[str, Any]) -> dict[str, Any]:
-    registrants = [{"initiator": name, "key": key} for name, key in found["registrants"]]
-    return {**found, "registrants": registrants}
+def _holders(found: dict[str, Any]) -> dict[str, Any]:
+    """Keys as text, "" for nobody's: not everything that reads JSON has 64 bits for a number."""
+    key = found["holder_key"]
+    return {
+        **found,
+        "holder_key": reservation.key_text(key) if key else "",
+        "registrants": [
+            {"initiator": name, "key": reservation.key_text(each)}
+            for name, each in found["registrants"]
+        ],
+    }
 
 
 def _snake(properties: dict[str, Any]) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def _in(disk: int, action: int) -> bytes:
     length = _LENGTH
     while True:
         cdb = struct.pack(">BB5xHB", _IN, action, length, 0)
-        data = _repeat(disk, cdb, read=length).data
+        answer = _repeat(disk, cdb, read=length)
+        _check(cdb, answer)
+        data = answer.data
         needed = 8 + int.from_bytes(data[4:8], "big")
         if action != _READ_FULL_STATUS or needed <= length or length == 0xFFFF:
             return data
@@ -106,23 +108,35 @@ def _out(disk: int, action: int, key: int, service_key: int, aptpl: bool = False
     # Scope 0 is the logical unit; REGISTER ignores scope and type.
     parameters = reservation.parameters(key, service_key, aptpl)
     cdb = struct.pack(">BBB2xIB", _OUT, action, _TYPE, len(parameters), 0)
-    return _repeat(disk, cdb, write=parameters).status == sgio.GOOD
+    answer = _repeat(disk, cdb, write=parameters)
+    if answer.status == sgio.CHECK_CONDITION and answer.key == sgio.NOT_READY and aptpl:
+        # LIO, target_core_pr.c, core_scsi3_update_and_write_aptpl().
+        raise errors.Storage(
+            "the target can't store registrations, as it says it can; on LIO make the folder pr in "
+            "that which /sys/kernel/config/target/dbroot names"
+        )
+    _check(cdb, answer)
+    return answer.status == sgio.GOOD
 
 
 def _repeat(disk: int, cdb: bytes, *, read: int = 0, write: bytes = b"") -> sgio.Answer:
-    """Send a command until it was executed, or is a conflict."""
+    """Send a command until it was executed; only a UNIT ATTENTION says at once that it was not."""
     for _ in range(_TRIES):
         answer = sgio.command(disk, cdb, read=read, write=write)
-        if answer.status in (sgio.GOOD, sgio.RESERVATION_CONFLICT):
-            return answer
-        codes = answer.key, answer.code
-        if codes in _NOT_SUPPORTED:
-            raise _Unsupported("the target has no persistent reservations")
         if answer.key == sgio.UNIT_ATTENTION:
             continue
         if answer.status not in _AGAIN:
             break
         time.sleep(_PAUSE_SECONDS)
+    return answer
+
+
+def _check(cdb: bytes, answer: sgio.Answer) -> None:
+    """Raise unless a command was executed, or is a conflict."""
+    if answer.status in (sgio.GOOD, sgio.RESERVATION_CONFLICT):
+        return
+    if (answer.key, answer.code) in _NOT_SUPPORTED:
+        raise _Unsupported("the target has no persistent reservations")
     raise OSError(
         errno.EIO,
         f"persistent reserve command 0x{cdb[0]:02x}/{cdb[1]} failed with SCSI status "

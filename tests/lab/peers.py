@@ -18,7 +18,9 @@ class Peer(Protocol):
 
     def install(self, host: machine.Machine) -> None: ...
     def remove(self, host: machine.Machine) -> None: ...
-    def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None: ...
+    def know(
+        self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume], **keys: object
+    ) -> None: ...
     def forget(self, host: machine.Machine) -> None: ...
     def configure(self, host: machine.Machine, **settings: object) -> None: ...
 
@@ -88,7 +90,9 @@ class Naive:
     def remove(self, host: machine.Machine) -> None:
         host.run(["rm", "-f", HOOK])
 
-    def know(self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume]) -> None:
+    def know(
+        self, host: machine.Machine, vm: str, volumes: Iterable[san.Volume], **keys: object
+    ) -> None:
         # One login brings all LUNs of a target.
         targets = dict.fromkeys((volume.iqn, volume.portal) for volume in volumes)
         lines = "".join(f"{vm} {iqn} {portal}\n" for iqn, portal in targets)

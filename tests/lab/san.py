@@ -151,6 +151,13 @@ class San:
         finally:
             self._call("discovery_chap", username="", password="")
 
+    def restart(self, volume: Volume, *, forget: bool = False) -> None:
+        """Restart a target; its initiators have to log in again.
+
+        It knows the reservations that it was asked to keep (APTPL), unless it is to `forget` them.
+        """
+        self._call("restart", iqn=volume.iqn, forget=forget)
+
     def delete(self, iqn: str, lun: int | None = None) -> None:
         """Remove a LUN and its file, or the target with all of them, whoever is logged in."""
         self._call("delete", iqn=iqn, lun=lun)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
-from tests.lab import guest, lab, machine, observe, peers, san, vm, wait
+from tests.lab import guest, lab, machine, observe, peers, reservations, san, vm, wait
 
 T = TypeVar("T")
 
@@ -20,7 +20,8 @@ class Stage:
     """What a test plays on. `install` once for each lab, `clear` after each test.
 
     A stage on one host only has targets of its own as well, so that two such
-    stages can be played on at the same time.
+    stages can be played on at the same time. Where `fencing` is set, hosts are told of
+    volumes as fenced ones.
     """
 
     def __init__(self, up: lab.Lab, peer: peers.Peer, only: str = "") -> None:
@@ -29,6 +30,7 @@ class Stage:
         self.peer = peer
         self.kvms = [host for host in up.machines if host.spec.role == "kvm"]
         self.base = BASE
+        self.fencing = False
         if only:
             self.kvms = [up[only]]
             self.base = f"{BASE}.{only}"
@@ -111,20 +113,30 @@ class Stage:
         made = vm.Vm(name, volumes, self.kvms, **options)
         tell = self.kvms[:1] if known_on is None else list(known_on)
         for host in self.kvms if self.peer.name == "naive" else tell:
-            self.peer.know(host, name, volumes)
+            self.know(host, name, volumes)
         made.define(self.kvms[0])
         return made
+
+    def know(self, host: machine.Machine, name: str, volumes: Sequence[san.Volume]) -> None:
+        """Tell a host of a VM's volumes."""
+        self.peer.know(host, name, volumes, **({"fencing": True} if self.fencing else {}))
 
     def states(self) -> list[observe.HostState]:
         return self._on_each(observe.observe, self.kvms)
 
     def wait_clean(self, *hosts: machine.Machine) -> None:
-        """Wait until nothing of iSCSI is left on `hosts` (all by default)."""
-        for host in hosts or self.kvms:
+        """Wait until nothing of iSCSI is left on `hosts` (all by default), nor of them on the SAN.
+
+        A registration goes before its session does.
+        """
+        hosts = hosts or tuple(self.kvms)
+        for host in hosts:
             state = observe.observe(host, clean_within=CLEAN_SECONDS)
             if not state.is_clean:
                 left = "; ".join([*state.rows(), *state.state])
                 raise wait.TimedOut(f"{host.name} after {CLEAN_SECONDS} s: {left}")
+        registered = reservations.left(self.san, hosts)
+        assert not registered, "left on the SAN: " + "; ".join(registered)
 
     def clear(self) -> None:
         """Remove what a test left, whatever it did, so that the next one starts from nothing."""
@@ -156,7 +168,7 @@ rm -f /etc/multipath/wwids
 test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m session --logout
 rm -rf /etc/iscsi/ifaces/[a-z][0-9] /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
 rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/* /run/kvmlun/unstarted/*
-rm -rf /run/kvmlun/maps/* /var/lib/kvmlun/maps/*
+rm -rf /run/kvmlun/keys/* /run/kvmlun/arriving/* /run/kvmlun/maps/* /var/lib/kvmlun/maps/*
 rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
 true
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 import rtslib_fb as lio
 
 FOLDER = Path("/var/target")
+PR_FOLDER = Path("/etc/rtslib-fb-target/pr")
 TPG_ATTRIBUTES = {
     "authentication": 0,
     "cache_dynamic_acls": 1,
@@ -83,16 +84,38 @@ def discovery_chap(username, password):
         fabric.discovery_userid, fabric.discovery_password = username, password
 
 
+def restart(iqn, forget):
+    """End a target with its sessions and begin it again, as its computer's restart would.
+
+    LIO then reads the reservations that an initiator asked it to keep; `forget`: they are lost.
+    """
+    root = lio.RTSRoot()
+    tpg = find_tpg(iqn)
+    names = {lun.storage_object.name for lun in tpg.luns}
+    saved = root.dump()
+    disks = [disk for disk in saved["storage_objects"] if disk["name"] in names]
+    (target,) = [found for found in saved["targets"] if found["wwn"] == iqn]
+    end(iqn, keep_files=True)
+    if forget:
+        for disk in disks:
+            kept_reservations(disk["wwn"]).unlink(missing_ok=True)
+    root.restore({"storage_objects": disks, "targets": [target]}, abort_on_error=True)
+
+
 def delete(iqn, lun):
     if lun is not None:
         remove(find_lun(find_tpg(iqn), lun))
-        return
+    else:
+        end(iqn)
+
+
+def end(iqn, keep_files=False):
     target = lio.Target(lio.FabricModule("iscsi"), iqn, mode="lookup")
     for tpg in list(target.tpgs):
         # A disabled group ends its sessions; a target with sessions cannot be deleted.
         tpg.enable = False
         for found in list(tpg.luns):
-            remove(found)
+            remove(found, keep_files)
     target.delete()
 
 
@@ -167,13 +190,19 @@ def find_lun(tpg, lun):
 
 def remove(lun, keep_file=False):
     disk = lun.storage_object
-    path = Path(disk.udev_path)
+    path, reservations = Path(disk.udev_path), kept_reservations(disk.wwn)
     lun.delete()
     if any(disk.attached_luns):
         return
     disk.delete()
     if not keep_file and path.parent == FOLDER:
         path.unlink(missing_ok=True)
+        reservations.unlink(missing_ok=True)
+
+
+def kept_reservations(serial):
+    """Where LIO writes what an initiator asked it to keep; it reads that for any disk so named."""
+    return PR_FOLDER / f"aptpl_{serial}"
 
 
 OPERATIONS = {
@@ -185,6 +214,7 @@ OPERATIONS = {
         restrict,
         chap,
         discovery_chap,
+        restart,
         delete,
         clear,
         targets,
@@ -201,6 +231,8 @@ def main():
         # What goes through the configuration must not meet what removes parts of it.
         fcntl.flock(lock, fcntl.LOCK_EX)
         root = lio.RTSRoot()
+        # Without it LIO registers a key and answers "Device not ready".
+        PR_FOLDER.mkdir(exist_ok=True)
         answer = OPERATIONS[op](**request)
         if op not in READING:
             root.save_to_file()
