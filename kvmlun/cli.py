@@ -210,8 +210,8 @@ def _fencing(wwid: str, reservations: list[dict[str, Any]]) -> str:
 async def _takeover(client: Client, arguments: argparse.Namespace) -> str:
     holdings = await client.compare_holders(arguments.vm)
     told = "".join(f"{_holding(each)}\n" for each in holdings)
-    rivals = {each["wwid"]: each["holder_key"] for each in holdings if each["holder_key"]}
-    if not rivals:
+    rivals = {each["wwid"]: [r["key"] for r in each["registrants"]] for each in holdings}
+    if not any(rivals.values()):
         return f"{told}nobody has to be shut out: virsh start {arguments.vm}\n"
     _confirm(
         told,
@@ -225,13 +225,13 @@ async def _takeover(client: Client, arguments: argparse.Namespace) -> str:
 
 
 def _holding(made: dict[str, Any]) -> str:
-    if not made["holder_key"]:
-        return f"{made['name']}: nobody holds it"
-    key = int(made["holder_key"], 16)
-    since, holder = reservation.local_time(key), Registration(key, made["holder"], "").text
-    others = {r["initiator"] for r in made["registrants"]} - {made["holder"]}
-    beside = f"; {', '.join(sorted(others))} may write as well" if others else ""
-    return f"{made['name']} ({made['wwid']}): held by {holder} since {since}{beside}"
+    told = [
+        f"{Registration(int(each['key'], 16), each['initiator'], '').text} "
+        f"{'holds it' if each['key'] == made['holder_key'] else 'is registered, so may write,'} "
+        f"since {reservation.local_time(int(each['key'], 16))}"
+        for each in made["registrants"]
+    ]
+    return f"{made['name']} ({made['wwid']}): {'; '.join(dict.fromkeys(told)) or 'nobody has it'}"
 
 
 def _confirm(told: str, consequence: str, confirmed: bool) -> None:

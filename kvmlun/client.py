@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dbus_next import BusType, Message, MessageType, Variant
@@ -68,10 +68,10 @@ class Client:
         made = await self._manager("CompareHolders", "s", vm, seconds=_CONNECT_SECONDS)
         return [_holders(each) for each in _plain(made)]
 
-    async def take_over(self, vm: str, rivals: Mapping[str, str]) -> list[str]:
+    async def take_over(self, vm: str, rivals: Mapping[str, Iterable[str]]) -> list[str]:
         """Take the LUNs over from those keys; returns a line for each."""
-        keys = {wwid: int(key, 16) for wwid, key in rivals.items()}
-        made = await self._manager("TakeOver", "sa{st}", vm, keys, seconds=_CONNECT_SECONDS)
+        keys = {wwid: [int(key, 16) for key in each] for wwid, each in rivals.items()}
+        made = await self._manager("TakeOver", "sa{sat}", vm, keys, seconds=_CONNECT_SECONDS)
         return list(_plain(made))
 
     async def volumes(self) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ async def _serve() -> None:
     sdnotify.notify("STOPPING=1")
     # The VMs of an upgrade's moment start and arrive as at any other.
     await hooks.stop()
-    await manager.finish(_FINISH_SECONDS)
+    await manager.handover.finish(_FINISH_SECONDS)
     watchdog.cancel()
     await workers.stop()
     # Sessions stay as they are in any case: what does not end must not hold up a restart.

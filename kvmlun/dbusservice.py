@@ -122,7 +122,7 @@ class Manager1(ServiceInterface):
 
     @method()
     @_translated
-    async def TakeOver(self, vm: "s", rivals: "a{st}") -> "as":
+    async def TakeOver(self, vm: "s", rivals: "a{sat}") -> "as":
         return await self._manager.takeovers.take_over(vm, rivals)
 
     @method()

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from . import errors, keys, reservation, sysfs
@@ -30,6 +30,7 @@ log = logging.getLogger("kvmlun.fence")
 
 _SECONDS = 10.0
 _POLL_SECONDS = 0.5
+_LOSER_SECONDS = 3.0
 _STEPS = 5  # more than any domain needs to become the holder
 
 
@@ -82,6 +83,10 @@ class Fence:
         """Something is to be looked at again soon."""
         return bool(self._rounds.busy or self._told or self.unsettled)
 
+    def doubt_all(self) -> None:
+        """What is fenced may have changed."""
+        self._rounds.doubt_all()
+
     def doubt(self, what: str) -> None:
         """Something happened to a target (its name) or a domain (its UUID)."""
         self._rounds.doubt(what)
@@ -93,26 +98,47 @@ class Fence:
 
         Raises errors.Refused with the holder's name, or with what the target lacks.
         """
-        name = str(request)
         async with self._turn(str(wwid), deadline):
             path = await self._path(request, wwid, deadline)
             found = await path.status()
-            found.check_name(name, path.host)
+            found.check_name(str(request), path.host)
             holder, stale = found.holder, found.stale(path.host)
             if holder and (holder.key not in stale or not _is_ours(holder)):
-                raise reservation.held(name, holder, f"kvmlun takeover {domain}")
+                raise reservation.held(str(request), holder, f"kvmlun takeover {domain}")
             record = self._begin(path, request, domain, STARTING, stale)
-            if not await path.take(record, stale):
-                holder = (await path.status()).holder
+            won = await path.take(record, stale)
+            if problem := await self._rivals(path, request, domain, won):
                 await self._give_back(path, record)
-                raise (
-                    reservation.held(name, holder, f"kvmlun takeover {domain}")
-                    if holder
-                    else errors.Refused(f"{name}: another host wants it as well; try again")
-                )
+                raise problem
             self._keys.change(record, phase=HOLDER)
-        log.info("%s: reserved for %s with key %s", name, domain, record.key_text)
+        log.info("%s: reserved for %s with key %s", request, domain, record.key_text)
         self._changed()
+
+    async def _rivals(
+        self, path: Path, request: Request, domain: str, won: bool
+    ) -> errors.Refused | None:
+        """Return why a domain must not start here: who holds its LUN, or may write to it.
+
+        Who lost a start at the same moment is registered for that moment. Who stays runs the
+        domain, perhaps: a migration went there, and its kvmlund died before it became the holder.
+        """
+        patience = Deadline(min(_LOSER_SECONDS, path.deadline.left))
+        while True:
+            found = await path.status()
+            remedy = f"kvmlun takeover {domain}"
+            if not won:
+                if found.holder:
+                    return reservation.held(str(request), found.holder, remedy)
+                return errors.Refused(f"{request}: another host wants it as well; try again")
+            foreign = found.foreign(path.host)
+            if not foreign:
+                return None
+            if not patience.left:
+                return errors.Refused(
+                    f"{request}: {foreign[0].text} is registered and may write to it; look for "
+                    f"its VM there, or if that host is dead: {remedy}"
+                )
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def expect(self, request: Request, wwid: Wwid, deadline: Deadline) -> None:
         """Refuse a migration of a LUN that could not be fenced here; nothing is sent."""
@@ -159,7 +185,7 @@ class Fence:
         found = await path.status()
         if not (found.held_by(record.key) or (record.phase == ARRIVING and found.holder)):
             for disk in new:
-                await path.unregister(disk, record.key)
+                await path.unregister(disk, record)
             raise errors.Stale(f"{request}: this host does not hold it any more")
         hctls = tuple(dict.fromkeys((*record.paths, *(disk.hctl for disk in new))))
         self._keys.change(record, paths=hctls)
@@ -268,7 +294,6 @@ class Fence:
             if not await self._domains.suspend(domain.uuid):
                 record = self._keys.change(record, why="it was paused already")
             self._changed()
-        path.can = await path.capabilities()
         await path.take(record, found.stale(path.host, record.key))
 
     async def _lose(
@@ -281,7 +306,7 @@ class Fence:
         )
         record = self._keys.change(record, phase=LOST, why=why)
         for disk in path.disks:
-            await path.unregister(disk, record.key)
+            await path.unregister(disk, record)
         try:
             await self._domains.suspend(domain.uuid)
         finally:
@@ -326,7 +351,7 @@ class Fence:
             if found.held_by(record.key) and others and not at_once:
                 return False
             for disk in disks:
-                await path.unregister(disk, record.key)
+                await path.unregister(disk, record)
             log.info("key %s is off %s", record.key_text, record.wwid)
         return True
 
@@ -343,35 +368,43 @@ class Fence:
         return (await path.status() if can.reservations else Reservation()), can
 
     async def take_over(
-        self, request: Request, wwid: Wwid, domain: str, rival: int, deadline: Deadline
-    ) -> Registration:
-        """Become the holder in place of the key `rival`; returns whose it was.
+        self,
+        request: Request,
+        wwid: Wwid,
+        domain: str,
+        rivals: Collection[int],
+        deadline: Deadline,
+    ) -> list[Registration]:
+        """Become the holder, and shut out the keys in `rivals`; returns whose they were.
 
-        Raises errors.Refused where that is not the holder's any more.
+        Raises errors.Refused where somebody else is registered by now.
         """
         async with self._turn(str(wwid), deadline):
             path = await self._path(request, wwid, deadline)
             found = await path.status()
-            holder = found.holder
-            if holder is None or holder.key != rival:
-                raise errors.Refused(f"{request}: its holder has changed meanwhile; look again")
+            name = path.host.initiator.lower()
             # A host whose board was changed has another id now, and its own name.
-            mine = {r.key for r in found.registrations
-                    if r.initiator.lower() == path.host.initiator.lower()}  # fmt: skip
-            record = self._begin(path, request, domain, STARTING, sorted(mine), holder)
+            mine = sorted({r.key for r in found.registrations if r.initiator.lower() == name})
+            others = sorted((r for r in found.foreign(path.host)), key=lambda each: not each.holder)
+            if any(each.key not in rivals for each in others):
+                raise errors.Refused(f"{request}: somebody else has it by now; look again")
+            record = self._begin(path, request, domain, STARTING, mine)
             for disk in path.disks:
-                await path.register(disk, record, sorted(mine))
-            await path.preempt(record, rival)
-            if not (await path.status()).held_by(record.key):
+                await path.register(disk, record, mine)
+            for other in others:
+                await path.preempt(record, other.key)
+            won = await path.take(record, mine)
+            if not won or (await path.status()).foreign(path.host):
                 await self._give_back(path, record)
                 raise errors.Refused(f"{request}: another host was faster; look again")
-            self._keys.change(record, phase=HOLDER, rival=0)
-        log.warning(
-            "%s: taken over for %s from %s, which held it since %s",
-            request, domain, holder.text, reservation.local_time(holder.key),
-        )  # fmt: skip
+            self._keys.change(record, phase=HOLDER)
+        for other in others:
+            log.warning(
+                "%s: taken over for %s from %s, which had it since %s",
+                request, domain, other.text, reservation.local_time(other.key),
+            )  # fmt: skip
         self._changed()
-        return holder
+        return others
 
     # parts
 
@@ -393,12 +426,14 @@ class Fence:
         hctls = tuple(disk.hctl for disk in path.disks)
         rival_key = rival.key if rival else 0
         return self._keys.put(
-            Record(path.wwid, request.domain, domain, key, phase, rival_key, "", hctls)
+            Record(
+                path.wwid, request.domain, domain, key, phase, rival_key, "", hctls, path.can.aptpl
+            )
         )
 
     async def _give_back(self, path: Path, record: Record) -> None:
         for disk in path.disks:
-            await path.unregister(disk, record.key)
+            await path.unregister(disk, record)
         self._keys.drop(record)
 
     async def _path(self, request: Request, wwid: Wwid, deadline: Deadline) -> Path:
@@ -455,15 +490,19 @@ class Path:
         return reservation.decode(await self._call("pr_status", self.disks[0]))
 
     async def register(self, disk: Disk, record: Record, stale: Iterable[int]) -> None:
-        """Register from no key, or from what an earlier login on the same port has left."""
+        """Register from no key, or from what an earlier login on the same port has left.
+
+        The last REGISTER, an unregister too, decides for all whether the target keeps
+        registrations over a restart (SPC-5, 5.14.6; so does LIO).
+        """
         for old in (0, *stale, record.key):
-            if await self._call("pr_register", disk, old, record.key, self.can.aptpl):
+            if await self._call("pr_register", disk, old, record.key, record.aptpl):
                 return
         raise errors.Storage(f"{disk.node}: the target refuses to register this host's key")
 
-    async def unregister(self, disk: Disk, key: int) -> None:
+    async def unregister(self, disk: Disk, record: Record) -> None:
         """A port that is not registered with that key stays as it is."""
-        await self._call("pr_register", disk, key, 0, False)
+        await self._call("pr_register", disk, record.key, 0, record.aptpl)
 
     async def take(self, record: Record, stale: Iterable[int]) -> bool:
         """Register everywhere, clear what is stale, and reserve; tell whether this host won."""

@@ -32,7 +32,8 @@ LOST = "lost"  # another host is the holder now
 class Record:
     """A domain's key on a LUN; `rival` is the key of a migration's source (0: there is none).
 
-    `paths` are the SCSI devices (host:channel:target:lun) that it is registered on.
+    `paths` are the SCSI devices (host:channel:target:lun) that it is registered on, `aptpl` is
+    whether the target is to keep it over a restart.
     """
 
     wwid: str
@@ -43,6 +44,7 @@ class Record:
     rival: int = 0
     why: str = ""
     paths: tuple[str, ...] = ()
+    aptpl: bool = False
 
     @property
     def key_text(self) -> str:

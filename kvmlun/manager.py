@@ -36,6 +36,7 @@ from .domxml import Disk as DomainDisk
 from .domxml import Domain
 from .fence import Fence
 from .guard import Guard
+from .handover import Handover
 from .keys import Keys, Record
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
@@ -97,9 +98,7 @@ class Manager:
         self._markers = markers
         self._workers = workers
         self._retry = Retry()
-        self._arrivals = arrivals
         self._keys = keys
-        self._giving_up: dict[str, asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
@@ -118,6 +117,15 @@ class Manager:
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
         self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
         self.fence = Fence(workers, self._maps, keys, self.libvirt, self._uses, self._key_changed)
+        self.handover = Handover(
+            self.fence,
+            keys,
+            arrivals,
+            leases,
+            self._key_needed,
+            lambda: self.config.settings.grace,
+            self.kick,
+        )
         self._attacher = Attacher(
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge,
             self.fence.admit,
@@ -170,6 +178,7 @@ class Manager:
             raise
         self.config_problem = ""
         log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
+        self._watch.configured()
         asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self.kick()
 
@@ -217,7 +226,7 @@ class Manager:
             try:
                 await self._prepare(domain, began, deadline)
             except errors.NoAnswer:
-                arriving = self._arrivals.is_announced(domain.uuid, began)
+                arriving = self.handover.is_announced(domain, began)
                 if self.config.settings.retry_autostart and not arriving:
                     portals = [p for _, _, lun in self._sources.luns(domain) for p in lun.portals]
                     self._try_again_later(domain, portals)
@@ -246,63 +255,19 @@ class Manager:
                 self._leases.learn(domain.uuid, need, wwid)
             lease = self._leases.get(domain.uuid)
             self._refuse_conflicts(domain, lease.needs if lease else ())
-            arriving = self._arrivals.is_announced(domain.uuid, began)
-            if not arriving:
-                self._arrivals.end(domain.uuid)
-            await self._fence_in(domain, requests, wwids, arriving, deadline)
+            await self.handover.prepare(domain, requests, wwids, began, deadline)
         finally:
             self._leases.settle(domain.uuid, began)
             self.kick()
 
-    async def _fence_in(
-        self,
-        domain: Domain,
-        requests: Iterable[Request],
-        wwids: Iterable[Wwid],
-        arriving: bool,
-        deadline: Deadline,
-    ) -> None:
-        """Have the fenced LUNs reserved, or for a migration find out that they can be.
-
-        One after the other and everywhere in the same order: of two hosts that start a VM at the
-        same moment the one that gets the first LUN gets the others as well.
-        """
-        fenced = [(w, r) for r, w in zip(requests, wwids, strict=True) if r.fenced]
-        for wwid, request in sorted(fenced, key=lambda each: each[0]):
-            if arriving:
-                await self.fence.expect(request, wwid, deadline)
-            else:
-                await self.fence.acquire(request, wwid, domain.name, deadline)
-
-    async def started(self, domain: Domain, deadline: Deadline) -> None:
-        """Have a domain that arrives registered beside its source; raises errors.Error to refuse.
-
-        One that does not arrive was started after a migration to here had been announced.
-        """
-        if not self._leases.get(domain.uuid):
-            return
-        fenced = [(self._wwid(r), r) for r in self._requests(domain) if r.fenced]
-        if await asyncio.to_thread(qemu.is_incoming, domain.uuid):
-            for wwid, request in fenced:
-                await self.fence.register(request, wwid, domain.name, deadline)
-        else:
-            for wwid, request in sorted(fenced, key=lambda each: each[0]):
-                await self.fence.acquire(request, wwid, domain.name, deadline)
-        self._arrivals.end(domain.uuid)
-        self.kick()
-
-    def _wwid(self, request: Request) -> Wwid:
-        """Return what was proven to be there when the domain's LUNs were made ready."""
-        if request.pinned:
-            return request.pinned
-        lease = self._leases.get(request.domain)
-        for need in lease.needs if lease else ():
-            if need.address == request.lun.address and need.wwid:
-                return Wwid.parse(need.wwid)
-        raise errors.Refused(f"{request}: its WWID is not known any more")
-
     def _requests(self, domain: Domain) -> list[Request]:
         return [_request(domain, *each) for each in self._luns(domain)]
+
+    async def started(self, domain: Domain, deadline: Deadline) -> None:
+        """Let a domain with fenced LUNs go on that may have arrived; raises errors.Error if not."""
+        if self._leases.get(domain.uuid):
+            await self.handover.started(domain, self._requests(domain), deadline)
+            self.kick()
 
     async def verify(self, domain: Domain, deadline: Deadline) -> None:
         """Prove once more what is there, as the last gate before QEMU opens it."""
@@ -318,7 +283,7 @@ class Manager:
     def check_restored(self, domain: Domain) -> None:
         """Refuse as check(); what starts from now on is not the migration that was announced."""
         self.check(domain)
-        self._arrivals.end(domain.uuid)
+        self.handover.ended(domain.uuid)
 
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
@@ -334,33 +299,16 @@ class Manager:
                     f"{lun.volume or lun.address} is fenced where {domain.name} runs, and not by "
                     "this host's /etc/kvmlun (fencing: false); make both the same"
                 )
-        fenced = any(_request(domain, *each).fenced for each in found)
-        self._arrivals.announce(domain.uuid, fenced)
+        self.handover.announce(domain, (_request(domain, *each) for each in found))
 
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
         self._drop_lease(domain.uuid, asked)
-        self._arrivals.end(domain.uuid)
+        self.handover.ended(domain.uuid)
         self._released[domain.uuid] = asked
         if self.listing:
             self.listing = self._without_released(self.listing)
-        self._give_up_keys()
-        self.kick()
-
-    def _give_up_keys(self) -> None:
-        """Begin to take off their targets the keys of domains that are gone."""
-        for record in self._keys.all:
-            if record.wwid not in self._giving_up and not self._key_needed(record):
-                grace = self.config.settings.grace
-                task = asyncio.ensure_future(self.fence.give_up(record, self._key_needed, grace))
-                self._giving_up[record.wwid] = task
-                task.add_done_callback(functools.partial(self._given_up, record))
-
-    def _given_up(self, record: Record, task: asyncio.Task[None]) -> None:
-        del self._giving_up[record.wwid]
-        failure = None if task.cancelled() else task.exception()
-        if failure:
-            log.error("key %s on %s: %s", record.key_text, record.wwid, failure)
+        self.handover.give_up()
         self.kick()
 
     def _key_needed(self, record: Record) -> bool:
@@ -378,12 +326,6 @@ class Manager:
     def _turned(self, uuid: str) -> None:
         if self._keys.of(uuid):
             self._watch.turned(uuid)
-
-    async def finish(self, seconds: float) -> None:
-        """Wait for keys that are on their way off their targets: a host that is shut down leaves
-        none of a VM that was stopped before."""
-        if self._giving_up:
-            await asyncio.wait(self._giving_up.values(), timeout=seconds)
 
     def _without_released(self, listing: Listing) -> Listing:
         """Leave out domains that ended after the listing began."""
@@ -435,7 +377,7 @@ class Manager:
         expiry = self._expire()
         if not await self._list_domains():
             return _BUSY_SECONDS if self._anything() else settings.audit
-        self._give_up_keys()
+        self.handover.give_up()
         await self._write_metadata()
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
@@ -494,9 +436,7 @@ class Manager:
                 self._drop_lease(lease.uuid, lease.began)
             elif lease.expires is not None:
                 left.append(lease.expires - now)
-        for uuid in self._arrivals.expired():
-            if not self._leases.get(uuid):
-                self._arrivals.end(uuid)
+        self.handover.expire()
         return min(left)
 
     def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:

@@ -55,7 +55,18 @@ class Reservation:
 
     @property
     def holder(self) -> Registration | None:
-        return next((each for each in self.registrations if each.holder), None)
+        """The holder, whose use of the LUN began last should there be more than one.
+
+        LIO can make a second one: it is restarted, another initiator reserves the LUN, and then
+        the holder from before logs in again (__core_scsi3_check_aptpl_registration).
+        """
+        holders = [each for each in self.registrations if each.holder]
+        return max(holders, key=lambda each: (since(each.key), each.key), default=None)
+
+    def foreign(self, host: Host, key: int = 0) -> tuple[Registration, ...]:
+        """Return the registrations that are neither this host's nor of the key `key`."""
+        mine = {key, *self.stale(host)}
+        return tuple(each for each in self.registrations if each.key not in mine)
 
     @property
     def keys(self) -> frozenset[int]:

@@ -42,6 +42,9 @@ class Rounds:
         """Something may have happened to a target (its name) or a domain (its UUID)."""
         self._doubts[what] = time.monotonic()
 
+    def doubt_all(self) -> None:
+        self._began.clear()
+
     def due(self, domain: Watched, period: float) -> bool:
         """Tell whether it is time to visit a domain; `period` in seconds."""
         began = self._began.get(domain.uuid, -math.inf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from . import errors
@@ -64,17 +64,17 @@ class Takeovers:
             for request, wwid in await self._bring(domain, deadline)
         ]
 
-    async def take_over(self, vm: str, rivals: Mapping[str, int]) -> list[str]:
-        """Preempt the keys in `rivals`, by WWID, and hold those LUNs for a start of the VM here.
+    async def take_over(self, vm: str, rivals: Mapping[str, Sequence[int]]) -> list[str]:
+        """Shut out the keys in `rivals`, by WWID, and hold those LUNs for a start of the VM here.
 
-        Returns a line for each. What has another holder by now is refused.
+        Returns a line for each. A LUN that somebody else has by now is refused.
         """
         domain, deadline = self._domain(vm), Deadline(self._seconds())
         told = []
         for request, wwid in await self._bring(domain, deadline):
-            if rival := rivals.get(str(wwid)):
-                before = await self._fence.take_over(request, wwid, domain.name, rival, deadline)
-                told.append(f"{request}: taken over from {before.text}")
+            if shown := rivals.get(str(wwid)):
+                others = await self._fence.take_over(request, wwid, domain.name, shown, deadline)
+                told += [f"{request}: taken over from {other.text}" for other in others]
         if told:
             lease = self._leases.get(domain.uuid)
             needs = lease.needs if lease else ()

@@ -49,6 +49,11 @@ class Watch:
         self._show = show
         self._wake = asyncio.Event()
 
+    def configured(self) -> None:
+        """Other LUNs may have to be fenced, or none."""
+        self._fence.doubt_all()
+        self._wake.set()
+
     def turned(self, uuid: str) -> None:
         """A domain began to run, or stood still, perhaps for another host's reservation."""
         self._fence.doubt(uuid)

@@ -67,6 +67,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(hookproto, "SOCKET", str(path))
     monkeypatch.setattr(hook, "WWIDS", str(tmp_path / "wwids"))
     monkeypatch.setattr(hookproto, "BYPASS", str(tmp_path / "bypass"))
+    monkeypatch.setattr(hookproto, "ARRIVING", str(tmp_path / "arriving"))
     return tmp_path
 
 
@@ -82,6 +83,17 @@ def test_an_asked_operation_gets_argv_and_xml_through(place, operation):
     header, sent = daemon.header()
     assert (header.op, header.name, header.extra) == (operation, NAME, "-")
     assert sent == xml(WWID.link) and header.boottime > 0
+
+
+def test_a_domain_that_may_arrive_is_asked_for_when_it_has_started(place):
+    (place / "wwids").write_text(f"{WWID}\n")
+    (place / "arriving").mkdir()
+    assert call("started") == 0, "nobody answers, and nobody has to"
+    (place / "arriving" / UUID).touch()
+    assert call("started") == 1
+    daemon = Daemon(place / "s", granted())
+    assert call("started") == 0
+    assert daemon.header()[0].deadline == hookproto.STARTED_SECONDS
 
 
 def test_a_refusal_is_one_line(place, capsys):

@@ -1,0 +1,143 @@
+"""Fenced LUNs along a domain's way: announced, made ready, started, released.
+
+The hooks and the loop tell what happens to a domain; fence.py does what its LUNs need.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Iterable
+
+from . import errors, qemu
+from .arrivals import Arrivals
+from .domxml import Domain
+from .fence import Fence
+from .keys import Keys, Record
+from .leases import Leases
+from .lun import Wwid
+from .request import Request
+from .wait import Deadline
+
+log = logging.getLogger("kvmlun.handover")
+
+
+class Handover:
+    """`needed` tells whether a record's domain may still be here, `grace` is how many seconds a
+    key waits for the other host to take the LUN over; `changed` is called after each change."""
+
+    def __init__(
+        self,
+        fence: Fence,
+        keys: Keys,
+        arrivals: Arrivals,
+        leases: Leases,
+        needed: Callable[[Record], bool],
+        grace: Callable[[], float],
+        changed: Callable[[], None],
+    ) -> None:
+        self._fence = fence
+        self._keys = keys
+        self._arrivals = arrivals
+        self._leases = leases
+        self._needed = needed
+        self._grace = grace
+        self._changed = changed
+        self._giving_up: dict[str, asyncio.Task[None]] = {}
+
+    def announce(self, domain: Domain, requests: Iterable[Request]) -> None:
+        """A migration to here has begun."""
+        self._arrivals.announce(domain.uuid, any(request.fenced for request in requests))
+
+    def is_announced(self, domain: Domain, began: float) -> bool:
+        """Tell whether a ``prepare`` that `began` then (boottime() seconds) is a migration's."""
+        return self._arrivals.is_announced(domain.uuid, began)
+
+    async def prepare(
+        self,
+        domain: Domain,
+        requests: Iterable[Request],
+        wwids: Iterable[Wwid],
+        began: float,
+        deadline: Deadline,
+    ) -> None:
+        """Have the fenced LUNs reserved, or for a migration find out that they can be.
+
+        Raises errors.Error to refuse, as started() does.
+        """
+        fenced = [(w, r) for r, w in zip(requests, wwids, strict=True) if r.fenced]
+        if not self.is_announced(domain, began):
+            self._arrivals.end(domain.uuid)
+            return await self._acquire(domain, fenced, deadline)
+        for wwid, request in fenced:
+            await self._fence.expect(request, wwid, deadline)
+
+    async def started(
+        self, domain: Domain, requests: Iterable[Request], deadline: Deadline
+    ) -> None:
+        """Have a domain that arrives registered beside its source.
+
+        One that does not arrive was started after a migration to here had been announced, and
+        must become the holder as any other.
+        """
+        fenced = [(self._wwid(request), request) for request in requests if request.fenced]
+        if await asyncio.to_thread(qemu.is_incoming, domain.uuid):
+            for wwid, request in fenced:
+                await self._fence.register(request, wwid, domain.name, deadline)
+        else:
+            await self._acquire(domain, fenced, deadline)
+        self.ended(domain.uuid)
+
+    async def _acquire(
+        self, domain: Domain, fenced: Iterable[tuple[Wwid, Request]], deadline: Deadline
+    ) -> None:
+        """One after the other and in the same order everywhere.
+
+        Of two hosts that start a VM at the same moment the one that gets the first LUN gets the
+        others as well.
+        """
+        for wwid, request in sorted(fenced, key=lambda each: each[0]):
+            await self._fence.acquire(request, wwid, domain.name, deadline)
+
+    def _wwid(self, request: Request) -> Wwid:
+        """Return what was proven to be there when the domain's LUNs were made ready."""
+        if request.pinned:
+            return request.pinned
+        lease = self._leases.get(request.domain)
+        for need in lease.needs if lease else ():
+            if need.address == request.lun.address and need.wwid:
+                return Wwid.parse(need.wwid)
+        raise errors.Refused(f"{request}: its WWID is not known any more")
+
+    def ended(self, uuid: str) -> None:
+        """What starts from now on is not the migration that was announced."""
+        self._arrivals.end(uuid)
+
+    def expire(self) -> None:
+        """Forget announcements that nothing has followed."""
+        for uuid in self._arrivals.expired():
+            if not self._leases.get(uuid):
+                self.ended(uuid)
+
+    def give_up(self) -> None:
+        """Begin to take off their targets the keys of domains that are gone."""
+        for record in self._keys.all:
+            if record.wwid not in self._giving_up and not self._needed(record):
+                task = asyncio.ensure_future(
+                    self._fence.give_up(record, self._needed, self._grace())
+                )
+                self._giving_up[record.wwid] = task
+                task.add_done_callback(functools.partial(self._given_up, record))
+
+    def _given_up(self, record: Record, task: asyncio.Task[None]) -> None:
+        del self._giving_up[record.wwid]
+        failure = None if task.cancelled() else task.exception()
+        if failure:
+            log.error("key %s on %s: %s", record.key_text, record.wwid, failure)
+        self._changed()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for keys that are on their way off: a host that shuts down is to leave none."""
+        if self._giving_up:
+            await asyncio.wait(self._giving_up.values(), timeout=seconds)
