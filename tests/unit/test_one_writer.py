@@ -1,0 +1,257 @@
+"""Two hosts, one LUN, any order of events: the target never lets two guests write.
+
+The target here is type 5 as SPC-5 has it, in a few lines; what real ones do is shown in the lab.
+Here the order of all commands is drawn, and the moments at which a daemon dies.
+"""
+
+import asyncio
+import contextlib
+import shutil
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kvmlun import errors, fence, reservation
+from kvmlun.fence import Fence
+from kvmlun.keys import LOST, Keys
+from kvmlun.request import Request
+from kvmlun.reservation import Registration, Reservation
+from kvmlun.rounds import Watched
+from kvmlun.wait import Deadline
+
+from . import worlds
+from .worlds import LUN, UUID, WWID
+
+
+class Target:
+    """Registrations and the holder of one LUN, by initiator port."""
+
+    def __init__(self):
+        self.keys = {}
+        self.holder = None
+
+    def pr_capabilities(self, _port):
+        return [True, True, True, True]
+
+    def pr_status(self, _port):
+        made = (
+            Registration(key, port.partition(",")[0], port, port == self.holder, 5)
+            for port, key in self.keys.items()
+        )
+        return reservation.encode(Reservation(tuple(made)))
+
+    def pr_register(self, port, old, new, _aptpl):
+        if self.keys.get(port, 0) != old:
+            return False
+        self.keys.pop(port, None)
+        if new:
+            self.keys[port] = new
+        elif self.holder == port:
+            self.holder = None
+        return True
+
+    def pr_reserve(self, port, key):
+        if self.keys.get(port) != key or self.holder not in (None, port):
+            return False
+        self.holder = port
+        return True
+
+    def pr_preempt(self, port, key, victim):
+        gone = [other for other, k in self.keys.items() if k == victim and other != port]
+        if self.keys.get(port) != key or not gone:
+            return False
+        for other in gone:
+            del self.keys[other]
+        if self.holder in gone:
+            self.holder = port
+        return True
+
+    def lets_write(self, port):
+        return self.holder is None or port in self.keys
+
+
+class Host:
+    """A host whose daemon can die at each command, before and after the target executes it."""
+
+    def __init__(self, number, world, folder):
+        self.number, self.world, self.folder = number, world, folder
+        self.initiator, self.logins = f"iqn.2026-11.com.example:host{number}", 0
+        self.here = False  # libvirt has the domain on this host
+        disk = worlds.disk(f"sd{number}", hctl=f"{number}:0:0:0")
+        self.session = worlds.session(number, disk)
+        self.request = Request(LUN, f"/nowhere/sd{number}", False, False, UUID, fenced=True)
+        self.tasks = set()
+        self.boot()
+
+    @property
+    def port(self):
+        return f"{self.initiator},i,0x{self.logins:012x}"
+
+    def boot(self):
+        self.kept = Keys(self.folder)
+        self.fence = Fence(self, None, self.kept, self, lambda _: self.here, lambda: None)
+        self.fence._host_id = lambda: self.number
+
+    def die(self):
+        """The daemon only, or with `power` the host."""
+        for task in self.tasks:
+            task.cancel()
+        self.boot()
+
+    def lose_power(self):
+        self.here = False
+        self.world.running.discard(self)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.logins += 1
+        self.die()
+
+    async def call(self, name, *args, timeout):
+        await self.world.turn()
+        answer = getattr(self.world.target, name)(self.port, *args[3:])
+        self.world.check(f"host {self.number}: {name}")
+        await self.world.turn()
+        return answer
+
+    async def suspend(self, _uuid):
+        self.world.running.discard(self)
+        return True
+
+    async def resume(self, _uuid):
+        self.world.run(self)
+        return True
+
+    def begin(self, call):
+        task = asyncio.ensure_future(self._quietly(call))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _quietly(self, call):
+        with contextlib.suppress(errors.Error):
+            await call
+
+    # what libvirt does
+
+    async def start(self):
+        await self.fence.acquire(self.request, WWID, "vm1", Deadline(60))
+        self.here = True
+        self.world.run(self)
+
+    async def take_over(self):
+        found = await self.fence.status(self.request, WWID, Deadline(60))
+        await self.fence.take_over(self.request, WWID, "vm1", found.keys, Deadline(60))
+
+    async def migrate_to(self, other):
+        """libvirt goes on whatever happens to daemons, once the hooks of the destination are over."""
+        await other.fence.expect(other.request, WWID, Deadline(60))
+        await other.fence.register(other.request, WWID, "vm1", Deadline(60))
+        await self.world.turn()
+        if self in self.world.running:
+            self.world.running.discard(self)
+            other.here = True
+            self.world.run(other)
+            await self.world.turn()
+            self.here = False
+
+    def destroy(self):
+        self.here = False
+        self.world.running.discard(self)
+
+    async def look(self):
+        """What the loop does: those that run here hold their LUN, the others give it up."""
+        for record in self.kept.all:
+            await self.fence.give_up(record, lambda _: self.here, 0.0)
+        if self in self.world.running:
+            await self.fence.hold(Watched(UUID, "vm1", (self.request,)), self.request, WWID)
+
+
+class World:
+    def __init__(self, folder):
+        self.target, self.running, self.waiting, self.said = Target(), set(), [], []
+        self.violation = []
+        self.hosts = [Host(number, self, folder / str(number)) for number in (1, 2)]
+
+    async def turn(self):
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        await future
+
+    def run(self, host):
+        self.running.add(host)
+        self.check(f"host {host.number} runs the guest")
+
+    def check(self, what):
+        self.said.append(what)
+        writers = [host.number for host in self.running if self.target.lets_write(host.port)]
+        if len(writers) > 1 and not self.violation:
+            self.violation = self.said[-40:]
+
+    def begin(self, event, host):
+        self.said.append(f"{event} {host.number}")
+        other = next(each for each in self.hosts if each is not host)
+        if event == "die":
+            host.die()
+        elif event == "power":
+            host.lose_power()
+        elif event == "destroy":
+            host.destroy()
+        elif host.tasks:
+            return
+        elif event == "look":
+            host.begin(host.look())
+        elif event == "start" and not host.here:
+            host.begin(host.start())
+        elif event == "take-over" and not host.here:
+            host.begin(host.take_over())
+        elif event == "migrate" and host in self.running and not other.here and not other.tasks:
+            host.begin(host.migrate_to(other))
+        elif event == "resume" and host.here and host not in self.running and not other.tasks:
+            # A source whose migration has failed, for all that it knows.
+            settled = all(record.phase in ("holder", LOST) for record in other.kept.all)
+            if settled:
+                self.run(host)
+
+
+EVENTS = "start look look migrate migrate start look migrate take-over resume destroy die power"
+STEPS = st.lists(st.integers(0, 1 << 12), min_size=60, max_size=250)
+
+
+async def play(world, steps):
+    """While a command waits one of them is let go on, or now and then something else happens."""
+    for number in steps:
+        choice, host = divmod(number >> 3, 2)
+        if world.waiting and number & 7:
+            future = world.waiting.pop(choice % len(world.waiting))
+            if not future.done():
+                future.set_result(None)
+        else:
+            names = EVENTS.split()
+            world.begin(names[choice % len(names)], world.hosts[host])
+        for _ in range(6):
+            await asyncio.sleep(0)
+        assert not world.violation
+    for host in world.hosts:
+        for task in host.tasks:
+            task.cancel()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(fence, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(fence, "_LOSER_SECONDS", 0.0)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr("kvmlun.fence.log", mock.Mock())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@given(steps=STEPS)
+def test_two_guests_never_write(tmp_path_factory, quick, steps):
+    world = World(tmp_path_factory.mktemp("world"))
+    sessions = tuple(host.session for host in world.hosts)
+    names = {host.number: host.initiator for host in world.hosts}
+    with (
+        mock.patch("kvmlun.sysfs.sessions", lambda: sessions),
+        mock.patch("kvmlun.sysfs.initiator", names.get),
+    ):
+        asyncio.run(play(world, steps))
