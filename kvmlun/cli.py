@@ -231,7 +231,8 @@ def _holding(made: dict[str, Any]) -> str:
         f"since {reservation.local_time(int(each['key'], 16))}"
         for each in made["registrants"]
     ]
-    return f"{made['name']} ({made['wwid']}): {'; '.join(dict.fromkeys(told)) or 'nobody has it'}"
+    others = "; ".join(dict.fromkeys(told)) or "no other host has it"
+    return f"{made['name']} ({made['wwid']}): {others}"
 
 
 def _confirm(told: str, consequence: str, confirmed: bool) -> None:

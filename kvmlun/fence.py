@@ -7,6 +7,7 @@ due; here it is done, one step at a time for each LUN.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 
 from . import errors, keys, reservation, sysfs
 from .attach import opened
-from .fencing import Step, due
+from .fencing import Step, due, victim
 from .keys import ARRIVING, HOLDER, LOST, REGAINING, STARTING, Keys, Record
 from .lun import Wwid
 from .maps import Maps
@@ -67,6 +68,8 @@ class Fence:
         self._locks: dict[str, asyncio.Lock] = {}
         self._rounds = Rounds(self._visit)
         self._told: dict[str, str] = {}  # the last complaint about a LUN
+        # Asked once for each disk: a target's kernel log has a line for each such question.
+        self._can: dict[tuple[str, ...], Capabilities] = {}
 
     @property
     def lost(self) -> tuple[Record, ...]:
@@ -155,11 +158,11 @@ class Fence:
             path = await self._path(request, wwid, deadline)
             found = await path.status()
             found.check_name(str(request), path.host)
-            stale, rival = found.stale(path.host), found.holder
-            record = self._begin(path, request, domain, ARRIVING, stale, rival)
+            stale, rivals = found.stale(path.host), found.foreign(path.host)
+            record = self._begin(path, request, domain, ARRIVING, stale, rivals)
             for disk in path.disks:
                 await path.register(disk, record, stale)
-        told = rival.text if rival else "nobody"
+        told = ", ".join(each.text for each in rivals) or "nobody"
         log.info("%s: registered with key %s beside %s", request, record.key_text, told)
         self._changed()
 
@@ -233,7 +236,7 @@ class Fence:
                     return await self._held(domain, request, record, path)
                 if step is Step.FOREIGN and found.holder:
                     raise errors.Refused(f"{found.holder.text} holds it, so the guest can't write")
-                log.info("%s: %s: %s", domain.name, wwid, step.value)
+                log.warning("%s: %s: %s", domain.name, wwid, step.value)
                 await self._do(step, domain, request, record, found, path)
             raise errors.Storage(f"it did not become the holder in {_STEPS} steps")
 
@@ -244,12 +247,9 @@ class Fence:
         self._told.pop(str(request), None)
         if record.phase == REGAINING:
             done = record.why == "" and await self._domains.resume(domain.uuid)
-            log.warning(
-                "%s: the target has the reservation again; %s",
-                domain.name, "it goes on" if done else "it stays paused",
-            )  # fmt: skip
+            log.warning("%s %s", domain.name, "goes on" if done else "stays paused")
         if record.phase != HOLDER:
-            record = self._keys.change(record, phase=HOLDER, rival=0, why="")
+            record = self._keys.change(record, phase=HOLDER, rivals=(), why="")
             log.info("%s: holds %s with key %s", domain.name, record.wwid, record.key_text)
             self._changed()
         new = [disk for disk in path.disks if disk.hctl not in record.paths]
@@ -266,35 +266,44 @@ class Fence:
         path: Path,
     ) -> None:
         """Do one step; what came of it shows when the target is asked again."""
-        if step in (Step.BEGIN, Step.ADOPT):
-            path.can = await path.capabilities()
-            stale = found.stale(path.host)
-            found.check_name(str(request), path.host)
-            record = self._begin(path, request, domain.name, STARTING, stale)
-            if not await path.take(record, stale):
-                await self._give_back(path, record)
-        elif step is Step.REGAIN and record:
-            await self._regain(domain, record, found, path)
+        if step in (Step.BEGIN, Step.ADOPT, Step.REGAIN):
+            if record is None:
+                await self._ask(path)
+                path.check(request)
+                found.check_name(str(request), path.host)
+            await self._regain(domain, request, record, found, path)
         elif step is Step.RESERVE and record:
             await path.reserve(record)
-        elif step is Step.PREEMPT and record and found.holder:
-            await path.preempt(record, found.holder.key)
+        elif step is Step.PREEMPT and record:
+            await path.preempt(record, victim(record, found, path.host))
         elif record:
             await self._lose(domain, request, record, found, path)
 
     async def _regain(
-        self, domain: Watched, record: Record, found: Reservation, path: Path
+        self,
+        domain: Watched,
+        request: Request,
+        record: Record | None,
+        found: Reservation,
+        path: Path,
     ) -> None:
-        """Nobody may write while nobody is the holder: what another host does now is unknown."""
-        if record.phase != REGAINING:
-            log.error("%s is suspended: the target of %s has lost the reservation", domain.name,
-                      record.wwid)  # fmt: skip
+        """Register and reserve, the guest standing still meanwhile.
+
+        While nobody is the holder another host may become it, and a guest that runs and is
+        registered could write beside that one's.
+        """
+        stale = found.stale(path.host, record.key if record else 0)
+        if record is None or record.phase != REGAINING:
             # Before it is done, so that a restart of the daemon in between leaves no VM behind.
-            record = self._keys.change(record, phase=REGAINING, why="")
+            record = (
+                self._keys.change(record, phase=REGAINING, why="")
+                if record
+                else self._begin(path, request, domain.name, REGAINING, stale)
+            )
             if not await self._domains.suspend(domain.uuid):
                 record = self._keys.change(record, why="it was paused already")
             self._changed()
-        await path.take(record, found.stale(path.host, record.key))
+        await path.take(record, stale)
 
     async def _lose(
         self, domain: Watched, request: Request, record: Record, found: Reservation, path: Path
@@ -350,22 +359,47 @@ class Fence:
             others = found.keys - {record.key}
             if found.held_by(record.key) and others and not at_once:
                 return False
+            if sum(each.key == record.key for each in found.registrations) > len(disks):
+                record = await self._gather(path, record)
             for disk in disks:
                 await path.unregister(disk, record)
             log.info("key %s is off %s", record.key_text, record.wwid)
         return True
 
+    async def _gather(self, path: Path, record: Record) -> Record:
+        """Have no registration but those of the paths that are here.
+
+        A path whose session was logged in anew has left one of the same key, which a preempt would
+        take from the others as well; so they get another key first, which is not written down: it
+        is gone before anything else happens.
+        """
+        key = reservation.make_key(Host(record.key >> 32, ""), record.key)
+        other = dataclasses.replace(record, key=key)
+        for disk in path.disks:
+            await path.register(disk, other, [record.key])
+        await path.preempt(other, record.key)
+        return other
+
     # an operator's own
 
-    async def status(self, request: Request, wwid: Wwid, deadline: Deadline) -> Reservation:
-        """Ask the target who has a LUN that is fenced, or is to be."""
-        return await (await self._path(request, wwid, deadline)).status()
+    async def others(self, request: Request, wwid: Wwid, deadline: Deadline) -> Reservation:
+        """Ask the target which other hosts have a LUN that is fenced, or is to be."""
+        path = await self._path(request, wwid, deadline)
+        return Reservation((await path.status()).foreign(path.host))
 
     async def survey(self, wwid: str, disks: Sequence[Disk]) -> tuple[Reservation, Capabilities]:
         """Ask the target who has a LUN, and what it can do."""
         path = Path(self._workers, wwid, disks, Host(0, ""), Deadline(_SECONDS))
-        can = await path.capabilities()
-        return (await path.status() if can.reservations else Reservation()), can
+        await self._ask(path)
+        return (await path.status() if path.can.reservations else Reservation()), path.can
+
+    async def _ask(self, path: Path) -> None:
+        """Learn what the target can do."""
+        disk = path.disks[0]
+        key = path.wwid, disk.hctl, disk.number
+        if key not in self._can:
+            self._can[key] = await path.capabilities()
+        path.can = self._can[key]
 
     async def take_over(
         self,
@@ -419,15 +453,23 @@ class Fence:
         domain: str,
         phase: str,
         stale: Iterable[int],
-        rival: Registration | None = None,
+        rivals: Iterable[Registration] = (),
     ) -> Record:
         before = self._keys.get(path.wwid)
         key = reservation.make_key(path.host, max([*stale, before.key if before else 0]))
         hctls = tuple(disk.hctl for disk in path.disks)
-        rival_key = rival.key if rival else 0
+        keys_of_rivals = tuple(dict.fromkeys(each.key for each in rivals))
         return self._keys.put(
             Record(
-                path.wwid, request.domain, domain, key, phase, rival_key, "", hctls, path.can.aptpl
+                path.wwid,
+                request.domain,
+                domain,
+                key,
+                phase,
+                keys_of_rivals,
+                "",
+                hctls,
+                path.can.aptpl,
             )
         )
 
@@ -447,12 +489,8 @@ class Fence:
                 # It would come back without a key: it joins like a new one.
                 await self._maps.drop_path(disk)
         path = self._of(request, str(wwid), up, deadline)
-        path.can = await path.capabilities()
-        if path.can.lacks:
-            raise errors.Refused(
-                f"{request}: fencing is on, and its target has {path.can.text}; "
-                "use another array, or fencing: false"
-            )
+        await self._ask(path)
+        path.check(request)
         return path
 
     def _disks(self, request: Request) -> list[tuple[Session, Disk]]:
@@ -485,6 +523,14 @@ class Path:
 
     async def capabilities(self) -> Capabilities:
         return Capabilities(*await self._call("pr_capabilities", self.disks[0]))
+
+    def check(self, request: Request) -> None:
+        """Raise errors.Refused where the target can't do what fencing needs."""
+        if self.can.lacks:
+            raise errors.Refused(
+                f"{request}: fencing is on, and its target has {self.can.text}; "
+                "use another array, or fencing: false"
+            )
 
     async def status(self) -> Reservation:
         return reservation.decode(await self._call("pr_status", self.disks[0]))

@@ -17,10 +17,10 @@ class Step(enum.Enum):
 
     NOTHING = "it is the holder"
     RESERVE = "registered, and nobody holds the LUN"
-    PREEMPT = "the source of its migration still holds the LUN"
-    REGAIN = "the target has forgotten everything: suspend, reserve, resume only if won"
-    BEGIN = "fencing was turned on while it runs, and nobody holds the LUN"
-    ADOPT = "it holds the LUN by a key that was not recorded"
+    PREEMPT = "the host that it came from still has the LUN"
+    REGAIN = "the target has lost the reservation; suspended until it is there again"
+    BEGIN = "fencing was turned on while it runs; suspended until it holds the LUN"
+    ADOPT = "it holds the LUN by a key that was not recorded; suspended until it has another"
     FOREIGN = "fencing was turned on while it runs, and another host holds the LUN"
     LOSE = "another host has taken the LUN"
 
@@ -32,15 +32,26 @@ def due(record: Record | None, found: Reservation, host: Host) -> Step:
         if holder is None:
             return Step.BEGIN
         return Step.ADOPT if holder.key in found.stale(host) else Step.FOREIGN
-    if found.held_by(record.key):
-        return Step.NOTHING
     if not found.registrations or (record.phase == REGAINING and holder is None):
         return Step.REGAIN
     if not found.has(record.key):
         return Step.LOSE
     if holder is None:
         return Step.RESERVE
-    if record.phase == ARRIVING and holder.key == record.rival:
+    if victim(record, found, host):
         return Step.PREEMPT
-    # What an earlier login of this host left is nobody's.
-    return Step.PREEMPT if holder.key in found.stale(host, record.key) else Step.LOSE
+    return Step.NOTHING if found.held_by(record.key) else Step.LOSE
+
+
+def victim(record: Record, found: Reservation, host: Host) -> int:
+    """Return the key that has to go before a domain that runs here is the only writer, 0 for none.
+
+    That of the source of its migration, also where that never became the holder itself, and
+    whatever holds the LUN for an earlier login of this host.
+    """
+    rivals = {each.key: each.holder for each in found.registrations if each.key in record.rivals}
+    holders = [key for key, holds in rivals.items() if holds]
+    if record.phase == ARRIVING and rivals:
+        return (holders or list(rivals))[0]
+    holder = found.holder
+    return holder.key if holder and holder.key in found.stale(host, record.key) else 0

@@ -6,9 +6,10 @@ The hooks and the loop tell what happens to a domain; fence.py does what its LUN
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from . import errors, qemu
 from .arrivals import Arrivals
@@ -18,14 +19,16 @@ from .keys import Keys, Record
 from .leases import Leases
 from .lun import Wwid
 from .request import Request
+from .rounds import Watched
 from .wait import Deadline
 
 log = logging.getLogger("kvmlun.handover")
 
 
 class Handover:
-    """`needed` tells whether a record's domain may still be here, `grace` is how many seconds a
-    key waits for the other host to take the LUN over; `changed` is called after each change."""
+    """`runs_here` asks libvirt whether a domain runs here, `needed` tells whether a record's
+    domain may still be here, `grace` is how many seconds a key waits for the other host to take the
+    LUN over; `changed` is called after each change."""
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Handover:
         keys: Keys,
         arrivals: Arrivals,
         leases: Leases,
+        runs_here: Callable[[str], Awaitable[bool]],
         needed: Callable[[Record], bool],
         grace: Callable[[], float],
         changed: Callable[[], None],
@@ -41,10 +45,12 @@ class Handover:
         self._keys = keys
         self._arrivals = arrivals
         self._leases = leases
+        self._runs_here = runs_here
         self._needed = needed
         self._grace = grace
         self._changed = changed
         self._giving_up: dict[str, asyncio.Task[None]] = {}
+        self._arrived: dict[str, Watched] = {}  # who are to become holders when they run here
 
     def announce(self, domain: Domain, requests: Iterable[Request]) -> None:
         """A migration to here has begun."""
@@ -88,6 +94,26 @@ class Handover:
         else:
             await self._acquire(domain, fenced, deadline)
         self.ended(domain.uuid)
+        known = tuple(
+            dataclasses.replace(r, lun=dataclasses.replace(r.lun, wwid=w)) for w, r in fenced
+        )
+        self._arrived[domain.uuid] = Watched(domain.uuid, domain.name, known)
+
+    async def turned(self, uuid: str) -> None:
+        """A domain has begun to run, or stands still: if it has arrived it is the holder now.
+
+        Not by the loop, which looks at all domains first: the source goes on as soon as libvirt
+        there believes that the migration has failed.
+        """
+        arrived = self._arrived.get(uuid)
+        try:
+            if arrived and await self._runs_here(uuid):
+                self._arrived.pop(uuid, None)
+                for request in arrived.requests:
+                    assert request.pinned
+                    await self._fence.hold(arrived, request, request.pinned)
+        except errors.Error as problem:
+            log.warning("%s is tried again soon: %s", arrived and arrived.name, problem)
 
     async def _acquire(
         self, domain: Domain, fenced: Iterable[tuple[Wwid, Request]], deadline: Deadline
@@ -112,6 +138,7 @@ class Handover:
 
     def ended(self, uuid: str) -> None:
         """What starts from now on is not the migration that was announced."""
+        self._arrived.pop(uuid, None)
         self._arrivals.end(uuid)
 
     def expire(self) -> None:

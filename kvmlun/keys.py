@@ -24,13 +24,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9.]{1,64}")
 STARTING = "starting"  # to be registered and to become the holder, before QEMU is there
 ARRIVING = "arriving"  # registered beside the source of a migration, to become the holder after it
 HOLDER = "holder"
-REGAINING = "regaining"  # its domain is suspended because the target has forgotten everything
+REGAINING = "regaining"  # its domain is suspended until it holds the LUN
 LOST = "lost"  # another host is the holder now
 
 
 @dataclass(frozen=True)
 class Record:
-    """A domain's key on a LUN; `rival` is the key of a migration's source (0: there is none).
+    """A domain's key on a LUN; `rivals` are the keys that a migration's source may have.
 
     `paths` are the SCSI devices (host:channel:target:lun) that it is registered on, `aptpl` is
     whether the target is to keep it over a restart.
@@ -41,7 +41,7 @@ class Record:
     name: str
     key: int
     phase: str
-    rival: int = 0
+    rivals: tuple[int, ...] = ()
     why: str = ""
     paths: tuple[str, ...] = ()
     aptpl: bool = False
@@ -106,4 +106,6 @@ def host_id(machine_id: Path = _MACHINE_ID, board: Path = _BOARD) -> int:
 
 def _record(value: dict[str, Any]) -> Record:
     fields = statefile.fields(Record, value)
-    return Record(**{**fields, "paths": tuple(str(path) for path in fields.get("paths", ()))})
+    paths = tuple(str(path) for path in fields.get("paths", ()))
+    rivals = tuple(int(key) for key in fields.get("rivals", ()))
+    return Record(**{**fields, "paths": paths, "rivals": rivals})

@@ -122,6 +122,7 @@ class Manager:
             keys,
             arrivals,
             leases,
+            self.libvirt.runs_here,
             self._key_needed,
             lambda: self.config.settings.grace,
             self.kick,
@@ -325,6 +326,7 @@ class Manager:
 
     def _turned(self, uuid: str) -> None:
         if self._keys.of(uuid):
+            asyncio.ensure_future(self.handover.turned(uuid))
             self._watch.turned(uuid)
 
     def _without_released(self, listing: Listing) -> Listing:
@@ -378,6 +380,7 @@ class Manager:
         if not await self._list_domains():
             return _BUSY_SECONDS if self._anything() else settings.audit
         self.handover.give_up()
+        self._watch.wake()
         await self._write_metadata()
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)

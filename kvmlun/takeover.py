@@ -23,7 +23,7 @@ _ASK_SECONDS = 300
 
 @dataclass(frozen=True)
 class Holding:
-    """A fenced LUN of a VM, and who has it."""
+    """A fenced LUN of a VM, and which other hosts have it."""
 
     name: str
     wwid: Wwid
@@ -54,13 +54,13 @@ class Takeovers:
         self._changed = changed
 
     async def compare(self, vm: str) -> list[Holding]:
-        """Bring the fenced LUNs of a VM here, and tell who holds them.
+        """Bring the fenced LUNs of a VM here, and tell which other hosts have them.
 
         `vm` is the name or the UUID of a domain that is defined and does not run here.
         """
         domain, deadline = self._domain(vm), Deadline(self._seconds())
         return [
-            Holding(str(request), wwid, await self._fence.status(request, wwid, deadline))
+            Holding(str(request), wwid, await self._fence.others(request, wwid, deadline))
             for request, wwid in await self._bring(domain, deadline)
         ]
 

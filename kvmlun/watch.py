@@ -49,6 +49,10 @@ class Watch:
         self._show = show
         self._wake = asyncio.Event()
 
+    def wake(self) -> None:
+        """Other domains may run here now."""
+        self._wake.set()
+
     def configured(self) -> None:
         """Other LUNs may have to be fenced, or none."""
         self._fence.doubt_all()

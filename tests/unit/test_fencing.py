@@ -20,7 +20,7 @@ def reservation(*keys, holder=None):
 
 
 def record(phase, rival=0):
-    return Record("naa.1", "uuid", "vm1", MINE, phase, rival)
+    return Record("naa.1", "uuid", "vm1", MINE, phase, (rival,) if rival else ())
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ def record(phase, rival=0):
         (ARRIVING, RIVAL, reservation(MINE, holder=MINE), Step.NOTHING),
         (STARTING, 0, reservation(MINE, RIVAL, holder=MINE), Step.NOTHING),
         (ARRIVING, RIVAL, reservation(MINE, RIVAL, holder=RIVAL), Step.PREEMPT),
+        (ARRIVING, RIVAL, reservation(MINE, RIVAL, holder=MINE), Step.PREEMPT),
         (ARRIVING, RIVAL, reservation(MINE), Step.RESERVE),
         (STARTING, 0, reservation(MINE), Step.RESERVE),
         (ARRIVING, 0, reservation(MINE, RIVAL, holder=RIVAL), Step.LOSE),

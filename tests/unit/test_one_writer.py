@@ -79,6 +79,7 @@ class Host:
         self.number, self.world, self.folder = number, world, folder
         self.initiator, self.logins = f"iqn.2026-11.com.example:host{number}", 0
         self.here = False  # libvirt has the domain on this host
+        self.leased = False  # a hook has asked for it
         disk = worlds.disk(f"sd{number}", hctl=f"{number}:0:0:0")
         self.session = worlds.session(number, disk)
         self.request = Request(LUN, f"/nowhere/sd{number}", False, False, UUID, fenced=True)
@@ -134,25 +135,33 @@ class Host:
     # what libvirt does
 
     async def start(self):
-        await self.fence.acquire(self.request, WWID, "vm1", Deadline(60))
-        self.here = True
-        self.world.run(self)
+        self.leased = True
+        try:
+            await self.fence.acquire(self.request, WWID, "vm1", Deadline(60))
+            self.here = True
+            self.world.run(self)
+        finally:
+            self.leased = False
 
     async def take_over(self):
-        found = await self.fence.status(self.request, WWID, Deadline(60))
+        found = await self.fence.others(self.request, WWID, Deadline(60))
         await self.fence.take_over(self.request, WWID, "vm1", found.keys, Deadline(60))
 
     async def migrate_to(self, other):
-        """libvirt goes on whatever happens to daemons, once the hooks of the destination are over."""
-        await other.fence.expect(other.request, WWID, Deadline(60))
-        await other.fence.register(other.request, WWID, "vm1", Deadline(60))
-        await self.world.turn()
-        if self in self.world.running:
-            self.world.running.discard(self)
-            other.here = True
-            self.world.run(other)
+        """libvirt goes on whatever daemons do, once the hooks of the destination are over."""
+        other.leased = True
+        try:
+            await other.fence.expect(other.request, WWID, Deadline(60))
+            await other.fence.register(other.request, WWID, "vm1", Deadline(60))
             await self.world.turn()
-            self.here = False
+            if self in self.world.running:
+                self.world.running.discard(self)
+                other.here = True
+                self.world.run(other)
+                await self.world.turn()
+                self.here = False
+        finally:
+            other.leased = False
 
     def destroy(self):
         self.here = False
@@ -161,7 +170,7 @@ class Host:
     async def look(self):
         """What the loop does: those that run here hold their LUN, the others give it up."""
         for record in self.kept.all:
-            await self.fence.give_up(record, lambda _: self.here, 0.0)
+            await self.fence.give_up(record, lambda _: self.here or self.leased, 0.0)
         if self in self.world.running:
             await self.fence.hold(Watched(UUID, "vm1", (self.request,)), self.request, WWID)
 
@@ -204,7 +213,7 @@ class World:
             host.begin(host.start())
         elif event == "take-over" and not host.here:
             host.begin(host.take_over())
-        elif event == "migrate" and host in self.running and not other.here and not other.tasks:
+        elif event == "migrate" and host in self.running and not other.here and not other.leased:
             host.begin(host.migrate_to(other))
         elif event == "resume" and host.here and host not in self.running and not other.tasks:
             # A source whose migration has failed, for all that it knows.
