@@ -245,6 +245,16 @@ def test_a_broken_package_kills_no_running_guest(tmp_path, operation, code, sour
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_an_arrival_is_refused_when_it_has_started(tmp_path):
+    """libvirt sees what kvmlund has answered."""
+    fast = tmp_path / "hook"
+    fast.write_text(FAST.read_text().replace("/usr/lib/python3/dist-packages", str(tmp_path)))
+    (tmp_path / "kvmlun").mkdir()
+    (tmp_path / "kvmlun/hook.py").write_text("def main(argv, xml): return 1")
+    argv = ["python3", "-I", "-S", fast, "vm1", "started", "begin", "-"]
+    assert subprocess.run(argv, input=xml(WWID.link)).returncode == 1
+
+
 @pytest.mark.parametrize("uuid", ["..", ".", "a", "../bypass/a", "\0"])
 def test_break_glass_is_for_one_uuid(place, uuid):
     (place / "wwids").write_text(f"{WWID}\n")
