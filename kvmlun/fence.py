@@ -20,6 +20,7 @@ from .fencing import Step, due, victim
 from .keys import ARRIVING, HOLDER, LOST, REGAINING, STARTING, Keys, Record
 from .lun import Wwid
 from .maps import Maps
+from .registrar import Registrar
 from .request import Request
 from .reservation import Capabilities, Host, Registration, Reservation
 from .rounds import Rounds, Watched
@@ -30,7 +31,7 @@ from .worker import Workers
 log = logging.getLogger("kvmlun.fence")
 
 _SECONDS = 10.0
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.2
 _LOSER_SECONDS = 3.0
 _STEPS = 5  # more than any domain needs to become the holder
 
@@ -68,8 +69,8 @@ class Fence:
         self._locks: dict[str, asyncio.Lock] = {}
         self._rounds = Rounds(self._visit)
         self._told: dict[str, str] = {}  # the last complaint about a LUN
-        # Asked once for each disk: a target's kernel log has a line for each such question.
-        self._can: dict[tuple[str, ...], Capabilities] = {}
+        # By WWID; each question is a "reservation conflict" in this host's kernel log.
+        self._can: dict[str, Capabilities] = {}
 
     @property
     def lost(self) -> tuple[Record, ...]:
@@ -102,38 +103,38 @@ class Fence:
         Raises errors.Refused with the holder's name, or with what the target lacks.
         """
         async with self._turn(str(wwid), deadline):
-            path = await self._path(request, wwid, deadline)
-            found = await path.status()
-            found.check_name(str(request), path.host)
-            holder, stale = found.holder, found.stale(path.host)
+            registrar = await self._way(request, wwid, deadline)
+            found = await registrar.status()
+            found.check_name(str(request), registrar.host)
+            holder, stale = found.holder, found.stale(registrar.host)
             if holder and (holder.key not in stale or not _is_ours(holder)):
                 raise reservation.held(str(request), holder, f"kvmlun takeover {domain}")
-            record = self._begin(path, request, domain, STARTING, stale)
-            won = await path.take(record, stale)
-            if problem := await self._rivals(path, request, domain, won):
-                await self._give_back(path, record)
+            record = self._begin(registrar, request, domain, STARTING, stale)
+            won = await registrar.take(record, stale)
+            if problem := await self._rivals(registrar, request, domain, won):
+                await self._give_back(registrar, record)
                 raise problem
             self._keys.change(record, phase=HOLDER)
         log.info("%s: reserved for %s with key %s", request, domain, record.key_text)
         self._changed()
 
     async def _rivals(
-        self, path: Path, request: Request, domain: str, won: bool
+        self, registrar: Registrar, request: Request, domain: str, won: bool
     ) -> errors.Refused | None:
         """Return why a domain must not start here: who holds its LUN, or may write to it.
 
         Who lost a start at the same moment is registered for that moment. Who stays runs the
         domain, perhaps: a migration went there, and its kvmlund died before it became the holder.
         """
-        patience = Deadline(min(_LOSER_SECONDS, path.deadline.left))
+        patience = Deadline(min(_LOSER_SECONDS, registrar.deadline.left))
         while True:
-            found = await path.status()
+            found = await registrar.status()
             remedy = f"kvmlun takeover {domain}"
             if not won:
                 if found.holder:
                     return reservation.held(str(request), found.holder, remedy)
                 return errors.Refused(f"{request}: another host wants it as well; try again")
-            foreign = found.foreign(path.host)
+            foreign = found.foreign(registrar.host)
             if not foreign:
                 return None
             if not patience.left:
@@ -146,22 +147,21 @@ class Fence:
     async def expect(self, request: Request, wwid: Wwid, deadline: Deadline) -> None:
         """Refuse a migration of a LUN that could not be fenced here; nothing is sent."""
         async with self._turn(str(wwid), deadline):
-            path = await self._path(request, wwid, deadline)
-            found = await path.status()
-            found.check_name(str(request), path.host)
+            registrar = await self._way(request, wwid, deadline)
+            found = await registrar.status()
+            found.check_name(str(request), registrar.host)
             if (holder := found.holder) and not _is_ours(holder):
                 raise reservation.held(str(request), holder, "")
 
     async def register(self, request: Request, wwid: Wwid, domain: str, deadline: Deadline) -> None:
         """Have the right to write beside the source of a migration, which goes on."""
         async with self._turn(str(wwid), deadline):
-            path = await self._path(request, wwid, deadline)
-            found = await path.status()
-            found.check_name(str(request), path.host)
-            stale, rivals = found.stale(path.host), found.foreign(path.host)
-            record = self._begin(path, request, domain, ARRIVING, stale, rivals)
-            for disk in path.disks:
-                await path.register(disk, record, stale)
+            registrar = await self._way(request, wwid, deadline)
+            found = await registrar.status()
+            found.check_name(str(request), registrar.host)
+            stale, rivals = found.stale(registrar.host), found.foreign(registrar.host)
+            record = self._begin(registrar, request, domain, ARRIVING, stale, rivals)
+            await registrar.register(record, stale)
         told = ", ".join(each.text for each in rivals) or "nobody"
         log.info("%s: registered with key %s beside %s", request, record.key_text, told)
         self._changed()
@@ -181,14 +181,12 @@ class Fence:
         self, request: Request, record: Record, new: Sequence[Disk], deadline: Deadline
     ) -> None:
         """Who was preempted meanwhile must not come back by a new path: it is checked last."""
-        path = self._of(request, record.wwid, new, deadline)
-        stale = (await path.status()).stale(path.host, record.key)
-        for disk in new:
-            await path.register(disk, record, stale)
-        found = await path.status()
+        registrar = self._of(request, record.wwid, new, deadline)
+        stale = (await registrar.status()).stale(registrar.host, record.key)
+        await registrar.register(record, stale)
+        found = await registrar.status()
         if not (found.held_by(record.key) or (record.phase == ARRIVING and found.holder)):
-            for disk in new:
-                await path.unregister(disk, record)
+            await registrar.unregister(record)
             raise errors.Stale(f"{request}: this host does not hold it any more")
         hctls = tuple(dict.fromkeys((*record.paths, *(disk.hctl for disk in new))))
         self._keys.change(record, paths=hctls)
@@ -198,6 +196,9 @@ class Fence:
     def look(self, domains: Iterable[Watched], period: float) -> None:
         """Begin to see that those that run here hold their LUNs; `period` in seconds."""
         domains = list(domains)
+        watched = {str(request) for domain in domains for request in domain.requests}
+        for gone in self._told.keys() - watched:
+            del self._told[gone]
         unsettled = self.unsettled
         self._rounds.look([d for d in domains if d.uuid not in unsettled], period)
         self._rounds.look([d for d in domains if d.uuid in unsettled], 0.0)
@@ -225,23 +226,23 @@ class Fence:
             disks = [disk for session, disk in self._disks(request) if session.up]
             if not disks:
                 raise errors.Storage("no session to its target is up")
-            path = self._of(request, str(wwid), disks, deadline)
+            registrar = self._of(request, str(wwid), disks, deadline)
             for _ in range(_STEPS):
                 record = self._keys.get(str(wwid))
                 if record and (record.uuid != domain.uuid or record.phase == LOST):
                     return
-                found = await path.status()
-                step = due(record, found, path.host)
+                found = await registrar.status()
+                step = due(record, found, registrar.host)
                 if step is Step.NOTHING:
-                    return await self._held(domain, request, record, path)
+                    return await self._held(domain, request, record, registrar)
                 if step is Step.FOREIGN and found.holder:
                     raise errors.Refused(f"{found.holder.text} holds it, so the guest can't write")
                 log.warning("%s: %s: %s", domain.name, wwid, step.value)
-                await self._do(step, domain, request, record, found, path)
+                await self._do(step, domain, request, record, found, registrar)
             raise errors.Storage(f"it did not become the holder in {_STEPS} steps")
 
     async def _held(
-        self, domain: Watched, request: Request, record: Record | None, path: Path
+        self, domain: Watched, request: Request, record: Record | None, registrar: Registrar
     ) -> None:
         assert record
         self._told.pop(str(request), None)
@@ -252,9 +253,9 @@ class Fence:
             record = self._keys.change(record, phase=HOLDER, rivals=(), why="")
             log.info("%s: holds %s with key %s", domain.name, record.wwid, record.key_text)
             self._changed()
-        new = [disk for disk in path.disks if disk.hctl not in record.paths]
+        new = [disk for disk in registrar.disks if disk.hctl not in record.paths]
         if new:
-            await self._admit(request, record, new, path.deadline)
+            await self._admit(request, record, new, registrar.deadline)
 
     async def _do(
         self,
@@ -263,21 +264,21 @@ class Fence:
         request: Request,
         record: Record | None,
         found: Reservation,
-        path: Path,
+        registrar: Registrar,
     ) -> None:
         """Do one step; what came of it shows when the target is asked again."""
         if step in (Step.BEGIN, Step.ADOPT, Step.REGAIN):
             if record is None:
-                await self._ask(path)
-                path.check(request)
-                found.check_name(str(request), path.host)
-            await self._regain(domain, request, record, found, path)
+                await self._ask(registrar)
+                registrar.check(request)
+                found.check_name(str(request), registrar.host)
+            await self._regain(domain, request, record, found, registrar)
         elif step is Step.RESERVE and record:
-            await path.reserve(record)
+            await registrar.reserve(record)
         elif step is Step.PREEMPT and record:
-            await path.preempt(record, victim(record, found, path.host))
+            await registrar.preempt(record, victim(record, found, registrar.host))
         elif record:
-            await self._lose(domain, request, record, found, path)
+            await self._lose(domain, request, record, found, registrar)
 
     async def _regain(
         self,
@@ -285,28 +286,33 @@ class Fence:
         request: Request,
         record: Record | None,
         found: Reservation,
-        path: Path,
+        registrar: Registrar,
     ) -> None:
         """Register and reserve, the guest standing still meanwhile.
 
         While nobody is the holder another host may become it, and a guest that runs and is
         registered could write beside that one's.
         """
-        stale = found.stale(path.host, record.key if record else 0)
+        stale = found.stale(registrar.host, record.key if record else 0)
         if record is None or record.phase != REGAINING:
             # Before it is done, so that a restart of the daemon in between leaves no VM behind.
             record = (
                 self._keys.change(record, phase=REGAINING, why="")
                 if record
-                else self._begin(path, request, domain.name, REGAINING, stale)
+                else self._begin(registrar, request, domain.name, REGAINING, stale)
             )
             if not await self._domains.suspend(domain.uuid):
                 record = self._keys.change(record, why="it was paused already")
             self._changed()
-        await path.take(record, stale)
+        await registrar.take(record, stale)
 
     async def _lose(
-        self, domain: Watched, request: Request, record: Record, found: Reservation, path: Path
+        self,
+        domain: Watched,
+        request: Request,
+        record: Record,
+        found: Reservation,
+        registrar: Registrar,
     ) -> None:
         by = f"{found.holder.text} has taken it" if found.holder else "another host has taken it"
         why = (
@@ -314,13 +320,12 @@ class Fence:
             f"virsh destroy {domain.name} ends what is left of it on this host"
         )
         record = self._keys.change(record, phase=LOST, why=why)
-        for disk in path.disks:
-            await path.unregister(disk, record)
+        self._changed()
+        log.error("%s is suspended: %s", domain.name, why)
         try:
-            await self._domains.suspend(domain.uuid)
+            await registrar.unregister(record)
         finally:
-            log.error("%s is suspended: %s", domain.name, why)
-            self._changed()
+            await self._domains.suspend(domain.uuid)
 
     async def give_up(self, record: Record, needed: Callable[[Record], bool], grace: float) -> None:
         """Take a key off the target, unless it is `needed`.
@@ -353,20 +358,19 @@ class Fence:
 
     async def _gone(self, record: Record, disks: Sequence[Disk], at_once: bool) -> bool:
         """Have a key off the target; False while somebody may still be about to preempt it."""
-        path = Path(self._workers, record.wwid, disks, Host(0, ""), Deadline(_SECONDS))
-        found = await path.status()
+        registrar = Registrar(self._workers, record.wwid, disks, Host(0, ""), Deadline(_SECONDS))
+        found = await registrar.status()
         if found.has(record.key):
             others = found.keys - {record.key}
             if found.held_by(record.key) and others and not at_once:
                 return False
             if sum(each.key == record.key for each in found.registrations) > len(disks):
-                record = await self._gather(path, record)
-            for disk in disks:
-                await path.unregister(disk, record)
+                record = await self._gather(registrar, record)
+            await registrar.unregister(record)
             log.info("key %s is off %s", record.key_text, record.wwid)
         return True
 
-    async def _gather(self, path: Path, record: Record) -> Record:
+    async def _gather(self, registrar: Registrar, record: Record) -> Record:
         """Have no registration but those of the paths that are here.
 
         A path whose session was logged in anew has left one of the same key, which a preempt would
@@ -375,31 +379,29 @@ class Fence:
         """
         key = reservation.make_key(Host(record.key >> 32, ""), record.key)
         other = dataclasses.replace(record, key=key)
-        for disk in path.disks:
-            await path.register(disk, other, [record.key])
-        await path.preempt(other, record.key)
+        await registrar.register(other, [record.key])
+        await registrar.preempt(other, record.key)
         return other
 
     # an operator's own
 
     async def others(self, request: Request, wwid: Wwid, deadline: Deadline) -> Reservation:
         """Ask the target which other hosts have a LUN that is fenced, or is to be."""
-        path = await self._path(request, wwid, deadline)
-        return Reservation((await path.status()).foreign(path.host))
+        registrar = await self._way(request, wwid, deadline)
+        return Reservation((await registrar.status()).foreign(registrar.host))
 
     async def survey(self, wwid: str, disks: Sequence[Disk]) -> tuple[Reservation, Capabilities]:
         """Ask the target who has a LUN, and what it can do."""
-        path = Path(self._workers, wwid, disks, Host(0, ""), Deadline(_SECONDS))
-        await self._ask(path)
-        return (await path.status() if path.can.reservations else Reservation()), path.can
+        registrar = Registrar(self._workers, wwid, disks, Host(0, ""), Deadline(_SECONDS))
+        await self._ask(registrar)
+        found = await registrar.status() if registrar.can.reservations else Reservation()
+        return found, registrar.can
 
-    async def _ask(self, path: Path) -> None:
+    async def _ask(self, registrar: Registrar) -> None:
         """Learn what the target can do."""
-        disk = path.disks[0]
-        key = path.wwid, disk.hctl, disk.number
-        if key not in self._can:
-            self._can[key] = await path.capabilities()
-        path.can = self._can[key]
+        registrar.can = self._can.get(registrar.wwid) or await registrar.capabilities()
+        if not registrar.can.lacks:
+            self._can[registrar.wwid] = registrar.can
 
     async def take_over(
         self,
@@ -414,22 +416,20 @@ class Fence:
         Raises errors.Refused where somebody else is registered by now.
         """
         async with self._turn(str(wwid), deadline):
-            path = await self._path(request, wwid, deadline)
-            found = await path.status()
-            name = path.host.initiator.lower()
+            registrar = await self._way(request, wwid, deadline)
+            found = await registrar.status()
+            name = registrar.host.initiator.lower()
             # A host whose board was changed has another id now, and its own name.
             mine = sorted({r.key for r in found.registrations if r.initiator.lower() == name})
-            others = sorted((r for r in found.foreign(path.host)), key=lambda each: not each.holder)
+            others = sorted(
+                (r for r in found.foreign(registrar.host)), key=lambda each: not each.holder
+            )
             if any(each.key not in rivals for each in others):
                 raise errors.Refused(f"{request}: somebody else has it by now; look again")
-            record = self._begin(path, request, domain, STARTING, mine)
-            for disk in path.disks:
-                await path.register(disk, record, mine)
-            for other in others:
-                await path.preempt(record, other.key)
-            won = await path.take(record, mine)
-            if not won or (await path.status()).foreign(path.host):
-                await self._give_back(path, record)
+            record = self._begin(registrar, request, domain, STARTING, mine)
+            won = await registrar.take(record, [*(each.key for each in others), *mine])
+            if not won or (await registrar.status()).foreign(registrar.host):
+                await self._give_back(registrar, record)
                 raise errors.Refused(f"{request}: another host was faster; look again")
             self._keys.change(record, phase=HOLDER)
         for other in others:
@@ -448,20 +448,20 @@ class Fence:
 
     def _begin(
         self,
-        path: Path,
+        registrar: Registrar,
         request: Request,
         domain: str,
         phase: str,
         stale: Iterable[int],
         rivals: Iterable[Registration] = (),
     ) -> Record:
-        before = self._keys.get(path.wwid)
-        key = reservation.make_key(path.host, max([*stale, before.key if before else 0]))
-        hctls = tuple(disk.hctl for disk in path.disks)
+        before = self._keys.get(registrar.wwid)
+        key = reservation.make_key(registrar.host, max([*stale, before.key if before else 0]))
+        hctls = tuple(disk.hctl for disk in registrar.disks)
         keys_of_rivals = tuple(dict.fromkeys(each.key for each in rivals))
         return self._keys.put(
             Record(
-                path.wwid,
+                registrar.wwid,
                 request.domain,
                 domain,
                 key,
@@ -469,16 +469,15 @@ class Fence:
                 keys_of_rivals,
                 "",
                 hctls,
-                path.can.aptpl,
+                registrar.can.aptpl,
             )
         )
 
-    async def _give_back(self, path: Path, record: Record) -> None:
-        for disk in path.disks:
-            await path.unregister(disk, record)
+    async def _give_back(self, registrar: Registrar, record: Record) -> None:
+        await registrar.unregister(record)
         self._keys.drop(record)
 
-    async def _path(self, request: Request, wwid: Wwid, deadline: Deadline) -> Path:
+    async def _way(self, request: Request, wwid: Wwid, deadline: Deadline) -> Registrar:
         """Return the way to a LUN that is to be fenced; raises errors.Refused if it can't be."""
         found = self._disks(request)
         up = [disk for session, disk in found if session.up]
@@ -488,86 +487,26 @@ class Fence:
             if not session.up and disk.map:
                 # It would come back without a key: it joins like a new one.
                 await self._maps.drop_path(disk)
-        path = self._of(request, str(wwid), up, deadline)
-        await self._ask(path)
-        path.check(request)
-        return path
+        registrar = self._of(request, str(wwid), up, deadline)
+        await self._ask(registrar)
+        registrar.check(request)
+        return registrar
 
     def _disks(self, request: Request) -> list[tuple[Session, Disk]]:
         device = os.path.basename(os.path.realpath(request.link))
         return opened(request, device, sysfs.sessions())
 
-    def _of(self, request: Request, wwid: str, disks: Sequence[Disk], deadline: Deadline) -> Path:
+    def _of(
+        self, request: Request, wwid: str, disks: Sequence[Disk], deadline: Deadline
+    ) -> Registrar:
         session = next(s for s in sysfs.sessions() if any(d.hctl == disks[0].hctl for d in s.disks))
         host = Host(self._host_id(), sysfs.initiator(session.sid))
-        return Path(self._workers, wwid, disks, host, deadline)
+        return Registrar(self._workers, wwid, disks, host, deadline)
 
     def _complain(self, about: str, text: str) -> None:
         if self._told.get(about) != text:
             self._told[about] = text
             log.error("%s", text)
-
-
-class Path:
-    """The commands to one LUN by its disks; a reservation is taken by the first of them."""
-
-    def __init__(
-        self, workers: Workers, wwid: str, disks: Sequence[Disk], host: Host, deadline: Deadline
-    ) -> None:
-        self._workers = workers
-        self.wwid = wwid
-        self.disks = list(disks)
-        self.host = host
-        self.deadline = deadline
-        self.can = Capabilities(True, True, False, True)
-
-    async def capabilities(self) -> Capabilities:
-        return Capabilities(*await self._call("pr_capabilities", self.disks[0]))
-
-    def check(self, request: Request) -> None:
-        """Raise errors.Refused where the target can't do what fencing needs."""
-        if self.can.lacks:
-            raise errors.Refused(
-                f"{request}: fencing is on, and its target has {self.can.text}; "
-                "use another array, or fencing: false"
-            )
-
-    async def status(self) -> Reservation:
-        return reservation.decode(await self._call("pr_status", self.disks[0]))
-
-    async def register(self, disk: Disk, record: Record, stale: Iterable[int]) -> None:
-        """Register from no key, or from what an earlier login on the same port has left.
-
-        The last REGISTER, an unregister too, decides for all whether the target keeps
-        registrations over a restart (SPC-5, 5.14.6; so does LIO).
-        """
-        for old in (0, *stale, record.key):
-            if await self._call("pr_register", disk, old, record.key, record.aptpl):
-                return
-        raise errors.Storage(f"{disk.node}: the target refuses to register this host's key")
-
-    async def unregister(self, disk: Disk, record: Record) -> None:
-        """A port that is not registered with that key stays as it is."""
-        await self._call("pr_register", disk, record.key, 0, record.aptpl)
-
-    async def take(self, record: Record, stale: Iterable[int]) -> bool:
-        """Register everywhere, clear what is stale, and reserve; tell whether this host won."""
-        for disk in self.disks:
-            await self.register(disk, record, stale)
-        for key in stale:
-            await self.preempt(record, key)
-        return await self.reserve(record)
-
-    async def reserve(self, record: Record) -> bool:
-        return bool(await self._call("pr_reserve", self.disks[0], record.key))
-
-    async def preempt(self, record: Record, key: int) -> bool:
-        return bool(await self._call("pr_preempt", self.disks[0], record.key, key))
-
-    async def _call(self, name: str, disk: Disk, *args: object) -> Any:
-        return await self._workers.call(
-            name, disk.name, disk.number, self.wwid, *args, timeout=self.deadline.left
-        )
 
 
 def _is_ours(holder: Registration) -> bool:
