@@ -499,8 +499,11 @@ class Fence:
     def _of(
         self, request: Request, wwid: str, disks: Sequence[Disk], deadline: Deadline
     ) -> Registrar:
-        session = next(s for s in sysfs.sessions() if any(d.hctl == disks[0].hctl for d in s.disks))
-        host = Host(self._host_id(), sysfs.initiator(session.sid))
+        hctl = disks[0].hctl
+        sids = (s.sid for s in sysfs.sessions() if any(disk.hctl == hctl for disk in s.disks))
+        if not (initiator := sysfs.initiator(next(sids, 0))):
+            raise errors.Storage(f"{request}: {disks[0].node} has just gone")
+        host = Host(self._host_id(), initiator)
         return Registrar(self._workers, wwid, disks, host, deadline)
 
     def _complain(self, about: str, text: str) -> None:

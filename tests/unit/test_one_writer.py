@@ -1,7 +1,7 @@
 """Two hosts, one LUN, any order of events: the target never lets two guests write.
 
-The target here is type 5 as SPC-5 has it, in a few lines; what real ones do is shown in the lab.
-Here the order of all commands is drawn, and the moments at which a daemon dies.
+The order of all commands is drawn, and the moments at which a daemon or a host dies. What real
+targets do is shown in the lab.
 """
 
 import asyncio
@@ -13,63 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kvmlun import errors, fence, reservation
+from kvmlun import errors, fence
 from kvmlun.fence import Fence
 from kvmlun.keys import LOST, Keys
 from kvmlun.request import Request
-from kvmlun.reservation import Registration, Reservation
 from kvmlun.rounds import Watched
 from kvmlun.wait import Deadline
 
 from . import worlds
+from .targets import Target
 from .worlds import LUN, UUID, WWID
-
-
-class Target:
-    """Registrations and the holder of one LUN, by initiator port."""
-
-    def __init__(self):
-        self.keys = {}
-        self.holder = None
-
-    def pr_capabilities(self, _port):
-        return [True, True, True, True]
-
-    def pr_status(self, _port):
-        made = (
-            Registration(key, port.partition(",")[0], port, port == self.holder, 5)
-            for port, key in self.keys.items()
-        )
-        return reservation.encode(Reservation(tuple(made)))
-
-    def pr_register(self, port, old, new, _aptpl):
-        if self.keys.get(port, 0) != old:
-            return False
-        self.keys.pop(port, None)
-        if new:
-            self.keys[port] = new
-        elif self.holder == port:
-            self.holder = None
-        return True
-
-    def pr_reserve(self, port, key):
-        if self.keys.get(port) != key or self.holder not in (None, port):
-            return False
-        self.holder = port
-        return True
-
-    def pr_preempt(self, port, key, victim):
-        gone = [other for other, k in self.keys.items() if k == victim and other != port]
-        if self.keys.get(port) != key or not gone:
-            return False
-        for other in gone:
-            del self.keys[other]
-        if self.holder in gone:
-            self.holder = port
-        return True
-
-    def lets_write(self, port):
-        return self.holder is None or port in self.keys
 
 
 class Host:

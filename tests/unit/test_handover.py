@@ -1,0 +1,109 @@
+"""Fenced LUNs along a domain's way."""
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from kvmlun import errors, handover
+from kvmlun.arrivals import Arrivals
+from kvmlun.handover import Handover
+from kvmlun.keys import Keys
+from kvmlun.leases import Leases, boottime
+from kvmlun.request import Request
+from kvmlun.wait import Deadline
+
+from . import worlds
+from .worlds import LUN, OTHER_WWID, UUID, WWID
+
+OTHER = dataclasses.replace(LUN, wwid=OTHER_WWID)
+REQUESTS = [
+    Request(OTHER, OTHER_WWID.link, False, False, UUID, fenced=True),
+    Request(LUN, WWID.link, False, False, UUID, fenced=True),
+]
+DOMAIN = worlds.domain(OTHER_WWID.link, WWID.link)
+
+
+class Fence:
+    """Keeps what it is asked for; refuses to acquire the WWID `held`."""
+
+    def __init__(self):
+        self.calls, self.held = [], None
+
+    async def expect(self, _request, wwid, _deadline):
+        self.calls.append(("expect", wwid))
+
+    async def register(self, _request, wwid, _domain, _deadline):
+        self.calls.append(("register", wwid))
+
+    async def acquire(self, _request, wwid, _domain, _deadline):
+        self.calls.append(("acquire", wwid))
+        if wwid == self.held:
+            raise errors.Refused("held")
+
+    async def hold(self, _domain, _request, wwid):
+        self.calls.append(("hold", wwid))
+
+
+class Way:
+    def __init__(self, folder):
+        self.fence, self.here = Fence(), False
+        self.made = Handover(
+            self.fence, Keys(folder / "keys"), Arrivals(folder / "arriving"),
+            Leases(folder / "leases"), self.runs_here, lambda _: True, lambda: 0.0, lambda: None,
+        )  # fmt: skip
+
+    async def runs_here(self, _uuid):
+        return self.here
+
+    def prepare(self):
+        wwids = [request.pinned for request in REQUESTS]
+        asyncio.run(self.made.prepare(DOMAIN, REQUESTS, wwids, boottime(), Deadline(60)))
+
+    def started(self):
+        asyncio.run(self.made.started(DOMAIN, REQUESTS, Deadline(60)))
+
+    def turned(self):
+        asyncio.run(self.made.turned(UUID))
+
+
+@pytest.fixture
+def way(tmp_path, monkeypatch):
+    monkeypatch.setattr(handover.qemu, "is_incoming", lambda _uuid: True)
+    return Way(tmp_path)
+
+
+def test_luns_are_taken_in_the_same_order_everywhere(way):
+    way.fence.held = OTHER_WWID
+    with pytest.raises(errors.Refused):
+        way.prepare()
+    assert way.fence.calls == [("acquire", WWID), ("acquire", OTHER_WWID)]
+
+
+def test_a_migration_is_the_holder_when_it_runs_here_and_not_before(way):
+    way.made.announce(DOMAIN, REQUESTS)
+    way.prepare()
+    assert {call for call, _ in way.fence.calls} == {"expect"}
+    way.started()
+    way.turned()
+    assert [call for call, _ in way.fence.calls[2:]] == ["register", "register"]
+    way.here = True
+    way.turned()
+    way.turned()
+    assert [call for call, _ in way.fence.calls[4:]] == ["hold", "hold"]
+
+
+def test_a_start_after_an_announcement_has_to_become_the_holder(way, monkeypatch):
+    monkeypatch.setattr(handover.qemu, "is_incoming", lambda _uuid: False)
+    way.made.announce(DOMAIN, REQUESTS)
+    way.prepare()
+    way.fence.held = WWID
+    with pytest.raises(errors.Refused):
+        way.started()
+
+
+def test_what_is_restored_is_no_migration(way):
+    way.made.announce(DOMAIN, REQUESTS)
+    way.made.ended(UUID)
+    way.prepare()
+    assert {call for call, _ in way.fence.calls} == {"acquire"}
