@@ -6,6 +6,7 @@ of such a domain is kept in /run, where the hook looks whether it has to ask at 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,11 @@ class Arrivals:
         now = boottime()
         return tuple(a.uuid for a in self._arrivals.values() if now - a.asked >= SECONDS)
 
-    def end(self, uuid: str) -> None:
-        """The domain has started, or did not come: what starts from now on is no arrival."""
-        if self._arrivals.pop(uuid, None):
+    def end(self, uuid: str, asked: float = math.inf) -> None:
+        """What starts from now on is no arrival; not so if it was announced after `asked`."""
+        arrival = self._arrivals.get(uuid)
+        if arrival and arrival.asked <= asked:
+            del self._arrivals[uuid]
             statefile.remove(self._folder / uuid)
 
 

@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     takeover.add_argument("vm", metavar="VM")
     takeover.add_argument("--yes", action="store_true", help="confirmed: do not ask")
+    takeover.add_argument(
+        "--give-up", action="store_true", help="let go of what was taken over and not started"
+    )
     takeover.set_defaults(run=_takeover)
     check = verbs.add_parser("check", help="look for mistakes in the files in /etc/kvmlun")
     check.add_argument("folder", nargs="?", type=Path, default=config.FOLDER, metavar="FOLDER")
@@ -176,8 +179,8 @@ async def _status(client: Client, arguments: argparse.Namespace) -> str:
         text += "see kvmlun check, then systemctl reload kvmlund\n"
     for suspended in status["suspended"]:
         text += f"\nsuspended until the right LUN is back: {suspended}\n"
-    for lost in status["lost"]:
-        text += f"\nsuspended: {lost}\n"
+    for problem in status["fencing_problems"]:
+        text += f"\n{problem}\n"
     if status["libvirt_problem"]:
         text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
     return text
@@ -208,6 +211,9 @@ def _fencing(wwid: str, reservations: list[dict[str, Any]]) -> str:
 
 
 async def _takeover(client: Client, arguments: argparse.Namespace) -> str:
+    if arguments.give_up:
+        await client.give_up(arguments.vm)
+        return ""
     holdings = await client.compare_holders(arguments.vm)
     told = "".join(f"{_holding(each)}\n" for each in holdings)
     rivals = {each["wwid"]: [r["key"] for r in each["registrants"]] for each in holdings}

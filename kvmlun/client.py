@@ -47,8 +47,8 @@ class Client:
             "libvirt_problem": _plain(manager)["LibvirtProblem"],
             "config_problem": _plain(manager)["ConfigProblem"],
             "suspended": _plain(manager)["Suspended"],
-            "lost": _plain(manager)["Lost"],
-            "reservations": await self.reservations(),
+            "fencing_problems": _plain(manager)["FencingProblems"],
+            "reservations": await self._reservations_or_none(),
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
                 key=lambda lun: (lun["volume"], lun["wwid"]),
@@ -62,6 +62,17 @@ class Client:
     async def reservations(self) -> list[dict[str, Any]]:
         """Return what the target of each LUN that is here says of it at this moment."""
         return [_holders(each) for each in _plain(await self._manager("ListReservations"))]
+
+    async def _reservations_or_none(self) -> list[dict[str, Any]]:
+        """Whatever targets do, the rest can be told."""
+        try:
+            return await self.reservations()
+        except errors.Error:
+            return []
+
+    async def give_up(self, vm: str) -> None:
+        """Let go of what was taken over for a VM."""
+        await self._manager("GiveUp", "s", vm)
 
     async def compare_holders(self, vm: str) -> list[dict[str, Any]]:
         """Return who holds the fenced LUNs of a VM that is to run here."""

@@ -77,8 +77,8 @@ class Manager1(ServiceInterface):
         return [f"{s.name}: {s.why}" for s in self._manager.guard.suspended]
 
     @dbus_property(_READ)
-    def Lost(self) -> "as":
-        return [f"{lost.name}: {lost.why}" for lost in self._manager.fence.lost]
+    def FencingProblems(self) -> "as":
+        return list(self._manager.fence.troubles)
 
     @method()
     @_translated
@@ -124,6 +124,11 @@ class Manager1(ServiceInterface):
     @_translated
     async def TakeOver(self, vm: "s", rivals: "a{sat}") -> "as":
         return await self._manager.takeovers.take_over(vm, rivals)
+
+    @method()
+    @_translated
+    def GiveUp(self, vm: "s"):
+        self._manager.takeovers.give_up(vm)
 
     @method()
     @_translated

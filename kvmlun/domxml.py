@@ -22,6 +22,7 @@ OVERLAY = "qcow2"  # what an external snapshot makes
 VolumeLink = Callable[[str, str], str | None]
 # Far above any real definition; they bound what metadata, which others may write, can cost.
 _MAX_LUNS, _MAX_PORTALS = 1000, 64
+_KEY = re.compile(r"0x[0-9a-f]{16}")
 _LETTERS = re.compile(r"[A-Za-z]{1,4}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -41,6 +42,14 @@ class Disk:
     cache: str = ""
     below: tuple[str, ...] = ()
     passthrough: bool = False  # device='lun': the guest's own SCSI commands reach the LUN
+
+    @property
+    def alone(self) -> bool:
+        """Whether its LUN may be reserved for the domain.
+
+        Several hosts write to a shareable disk, and a guest with its own SCSI commands may reserve.
+        """
+        return not (self.read_only or self.shareable or self.passthrough)
 
     @property
     def movable(self) -> bool:
@@ -177,6 +186,7 @@ def _luns(element: ElementTree.Element) -> Iterator[Lun]:
             size=int(size) or None,
             overlay=disk.get("overlay") == "yes",
             fencing=True if disk.get("fencing") == "yes" else None,
+            key=int(key, 16) if _KEY.fullmatch(key := disk.get("key", "")) else None,
         )
 
 
@@ -199,6 +209,8 @@ def metadata(uuid: str, luns: Iterable[Lun]) -> str:
             disk.set("overlay", "yes")
         if lun.fencing:
             disk.set("fencing", "yes")
+        if lun.key:
+            disk.set("key", f"0x{lun.key:016x}")
         for portal in lun.portals:
             ElementTree.SubElement(disk, "portal", address=portal.host, port=str(portal.port))
     return ElementTree.tostring(root, encoding="unicode")

@@ -7,17 +7,17 @@ due; here it is done, one step at a time for each LUN.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Protocol
 
 from . import errors, keys, reservation, sysfs
 from .attach import opened
 from .fencing import Step, due, victim
-from .keys import ARRIVING, HOLDER, LOST, REGAINING, STARTING, Keys, Record
+from .keys import ARRIVING, BEGINNING, HOLDER, LOST, REGAINING, STARTING, Keys, Record
 from .lun import Wwid
 from .maps import Maps
 from .registrar import Registrar
@@ -25,20 +25,27 @@ from .request import Request
 from .reservation import Capabilities, Host, Registration, Reservation
 from .rounds import Rounds, Watched
 from .sysfs import Disk, Session
-from .wait import Deadline, turn
+from .wait import Deadline, turn, within
 from .worker import Workers
 
 log = logging.getLogger("kvmlun.fence")
 
 _SECONDS = 10.0
+_LOOK_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 _LOSER_SECONDS = 3.0
+_LIBVIRT_SECONDS = 3.0
 _STEPS = 5  # more than any domain needs to become the holder
 
 
-class Domains(Protocol):
-    """What libvirt has to do; both tell whether they did, and raise errors.Storage."""
+_WAITING = (BEGINNING, REGAINING)
 
+
+class Domains(Protocol):
+    """What libvirt has to do or to tell (libvirtconn.py); each raises errors.Storage."""
+
+    async def runs_here(self, uuid: str) -> bool: ...
+    async def is_paused(self, uuid: str) -> bool: ...
     async def suspend(self, uuid: str) -> bool: ...
     async def resume(self, uuid: str) -> bool: ...
 
@@ -46,8 +53,9 @@ class Domains(Protocol):
 class Fence:
     """Takes, hands over, gives up and watches them. Methods raise errors.Error.
 
-    `uses` tells whether a record's domain still has that LUN; `changed` is called when a
-    domain's hold on a LUN has changed.
+    `uses` tells whether a record's domain still has that LUN, `may_go_on` whether nothing but a
+    reservation keeps a domain (its UUID) suspended; `changed` is called when a domain's hold on a
+    LUN has changed.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Fence:
         records: Keys,
         domains: Domains,
         uses: Callable[[Record], bool],
+        may_go_on: Callable[[str], bool],
         changed: Callable[[], None],
     ) -> None:
         self._workers = workers
@@ -64,6 +73,7 @@ class Fence:
         self._keys = records
         self._domains = domains
         self._uses = uses
+        self._may_go_on = may_go_on
         self._changed = changed
         self._host_id = functools.cache(keys.host_id)
         self._locks: dict[str, asyncio.Lock] = {}
@@ -71,11 +81,24 @@ class Fence:
         self._told: dict[str, str] = {}  # the last complaint about a LUN
         # By WWID; each question is a "reservation conflict" in this host's kernel log.
         self._can: dict[str, Capabilities] = {}
+        self._failed: dict[
+            str, str
+        ] = {}  # LUNs that could not be fenced under their guest, and why
 
     @property
-    def lost(self) -> tuple[Record, ...]:
-        """Domains that must not go on here, since another host has their LUN."""
-        return tuple(record for record in self._keys.all if record.phase == LOST)
+    def troubles(self) -> tuple[str, ...]:
+        """Which domains are suspended or can't write, and why."""
+        lost = [f"{r.name} is suspended: {r.why}" for r in self._keys.all if r.phase == LOST]
+        waiting = [
+            f"{r.name} is suspended until this host holds {r.wwid}"
+            for r in self._keys.all
+            if r.phase in _WAITING
+        ]
+        return (*lost, *waiting, *self._told.values())
+
+    def stops(self, uuid: str) -> bool:
+        """Tell whether a domain must not go on for now."""
+        return any(record.phase in (*_WAITING, LOST) for record in self._keys.of(uuid))
 
     @property
     def unsettled(self) -> frozenset[str]:
@@ -89,6 +112,7 @@ class Fence:
 
     def doubt_all(self) -> None:
         """What is fenced may have changed."""
+        self._failed.clear()
         self._rounds.doubt_all()
 
     def doubt(self, what: str) -> None:
@@ -144,21 +168,25 @@ class Fence:
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def expect(self, request: Request, wwid: Wwid, deadline: Deadline) -> None:
-        """Refuse a migration of a LUN that could not be fenced here; nothing is sent."""
+    async def expect(
+        self, request: Request, wwid: Wwid, source: int | None, deadline: Deadline
+    ) -> None:
+        """Refuse a migration of a LUN that could not be fenced here; nothing is sent.
+
+        `source` is the key of the host that it comes from, None where nobody has told that.
+        """
         async with self._turn(str(wwid), deadline):
             registrar = await self._way(request, wwid, deadline)
-            found = await registrar.status()
-            found.check_name(str(request), registrar.host)
-            if (holder := found.holder) and not _is_ours(holder):
-                raise reservation.held(str(request), holder, "")
+            _check_source(request, registrar, await registrar.status(), source)
 
-    async def register(self, request: Request, wwid: Wwid, domain: str, deadline: Deadline) -> None:
+    async def register(
+        self, request: Request, wwid: Wwid, domain: str, source: int | None, deadline: Deadline
+    ) -> None:
         """Have the right to write beside the source of a migration, which goes on."""
         async with self._turn(str(wwid), deadline):
             registrar = await self._way(request, wwid, deadline)
             found = await registrar.status()
-            found.check_name(str(request), registrar.host)
+            _check_source(request, registrar, found, source)
             stale, rivals = found.stale(registrar.host), found.foreign(registrar.host)
             record = self._begin(registrar, request, domain, ARRIVING, stale, rivals)
             await registrar.register(record, stale)
@@ -200,8 +228,7 @@ class Fence:
         for gone in self._told.keys() - watched:
             del self._told[gone]
         unsettled = self.unsettled
-        self._rounds.look([d for d in domains if d.uuid not in unsettled], period)
-        self._rounds.look([d for d in domains if d.uuid in unsettled], 0.0)
+        self._rounds.look(domains, lambda d: 0.0 if d.uuid in unsettled else period)
 
     async def _visit(self, domain: Watched) -> bool:
         well = True
@@ -217,45 +244,64 @@ class Fence:
             if record.wwid in unfenced or not self._uses(record):
                 log.warning("%s: %s is no longer fenced", domain.name, record.wwid)
                 await self.give_up(record, lambda _: False, 0.0)
+                await self._go_on(record)
         return well
 
     async def hold(self, domain: Watched, request: Request, wwid: Wwid) -> None:
         """Do whatever makes a domain that runs here the holder, or suspend it."""
-        deadline = Deadline(_SECONDS)
-        async with self._turn(str(wwid), deadline):
-            disks = [disk for session, disk in self._disks(request) if session.up]
-            if not disks:
-                raise errors.Storage("no session to its target is up")
-            registrar = self._of(request, str(wwid), disks, deadline)
+        async with self._turn(str(wwid), Deadline(_SECONDS)):
             for _ in range(_STEPS):
+                deadline = Deadline(_SECONDS)
+                up = [disk for session, disk in self._disks(request) if session.up]
+                if not up:
+                    raise errors.Storage(f"{request}: no session to its target is up")
+                registrar = self._of(request, str(wwid), up, deadline)
                 record = self._keys.get(str(wwid))
-                if record and (record.uuid != domain.uuid or record.phase == LOST):
+                if record and record.uuid != domain.uuid:
                     return
                 found = await registrar.status()
                 step = due(record, found, registrar.host)
                 if step is Step.NOTHING:
-                    return await self._held(domain, request, record, registrar)
+                    return await self._held(request, record, registrar)
+                # What is known of the domain is from a while ago.
+                if not await _soon(self._domains.runs_here(domain.uuid)):
+                    return
                 if step is Step.FOREIGN and found.holder:
-                    raise errors.Refused(f"{found.holder.text} holds it, so the guest can't write")
+                    raise errors.Refused(
+                        f"{request}: {found.holder.text} holds it, so the guest can't write to it"
+                    )
+                if step is Step.LOSE:
+                    return await self._lose(domain, request, record, found, registrar)
                 log.warning("%s: %s: %s", domain.name, wwid, step.value)
                 await self._do(step, domain, request, record, found, registrar)
-            raise errors.Storage(f"it did not become the holder in {_STEPS} steps")
+            raise errors.Storage(f"{request}: it did not become the holder in {_STEPS} steps")
 
-    async def _held(
-        self, domain: Watched, request: Request, record: Record | None, registrar: Registrar
-    ) -> None:
+    async def _held(self, request: Request, record: Record | None, registrar: Registrar) -> None:
         assert record
         self._told.pop(str(request), None)
-        if record.phase == REGAINING:
-            done = record.why == "" and await self._domains.resume(domain.uuid)
-            log.warning("%s %s", domain.name, "goes on" if done else "stays paused")
         if record.phase != HOLDER:
-            record = self._keys.change(record, phase=HOLDER, rivals=(), why="")
-            log.info("%s: holds %s with key %s", domain.name, record.wwid, record.key_text)
+            record = self._keys.change(record, phase=HOLDER, rivals=())
+            log.info("%s: holds %s with key %s", record.name, record.wwid, record.key_text)
             self._changed()
+        if record.waits:
+            record = await self._go_on(record)
         new = [disk for disk in registrar.disks if disk.hctl not in record.paths]
         if new:
             await self._admit(request, record, new, registrar.deadline)
+
+    async def _go_on(self, record: Record) -> Record:
+        """Let a domain that was suspended for this LUN go on, if nothing else is in its way."""
+        others = [r for r in self._keys.of(record.uuid) if r.wwid != record.wwid]
+        if any(r.phase in (*_WAITING, LOST) for r in others):
+            return record  # the last one of them lets it go on
+        waiting = [each for each in (record, *others) if each.waits]
+        if waiting and self._may_go_on(record.uuid):
+            done = await _soon(self._domains.resume(record.uuid))
+            log.warning("%s %s", record.name, "goes on" if done else "stays paused")
+        for each in waiting:
+            if self._keys.get(each.wwid) == each:
+                self._keys.change(each, waits=False)
+        return self._keys.get(record.wwid) or record
 
     async def _do(
         self,
@@ -267,20 +313,17 @@ class Fence:
         registrar: Registrar,
     ) -> None:
         """Do one step; what came of it shows when the target is asked again."""
-        if step in (Step.BEGIN, Step.ADOPT, Step.REGAIN):
-            if record is None:
-                await self._ask(registrar)
-                registrar.check(request)
-                found.check_name(str(request), registrar.host)
-            await self._regain(domain, request, record, found, registrar)
-        elif step is Step.RESERVE and record:
+        if step is Step.RESERVE and record:
             await registrar.reserve(record)
         elif step is Step.PREEMPT and record:
             await registrar.preempt(record, victim(record, found, registrar.host))
-        elif record:
-            await self._lose(domain, request, record, found, registrar)
+        elif step is Step.REGAIN and record:
+            await self._stand_still(record, REGAINING)
+            await self._regain(record, request, found, registrar)
+        else:
+            await self._turn_on(domain, request, record, found, registrar)
 
-    async def _regain(
+    async def _turn_on(
         self,
         domain: Watched,
         request: Request,
@@ -288,44 +331,88 @@ class Fence:
         found: Reservation,
         registrar: Registrar,
     ) -> None:
-        """Register and reserve, the guest standing still meanwhile.
+        """Begin to fence a LUN under its guest, which goes on unfenced where that fails."""
+        if problem := self._failed.get(registrar.wwid):
+            raise errors.Storage(problem)
+        if record is None:
+            await self._ask(registrar)
+            registrar.check(request)
+            found.check_name(str(request), registrar.host)
+            stale = found.stale(registrar.host)
+            record = self._begin(registrar, request, domain.name, BEGINNING, stale)
+        try:
+            await self._stand_still(record, BEGINNING)
+            await self._regain(record, request, found, registrar)
+        except errors.Error as problem:
+            if not isinstance(problem, errors.Timeout):
+                # Not again and again: the guest stands still for each try.
+                self._failed[registrar.wwid] = f"{problem} (tried again after a reload of kvmlund)"
+            await self._turn_back(registrar)
+            raise
+
+    async def _turn_back(self, registrar: Registrar) -> None:
+        record = self._keys.get(registrar.wwid)
+        if record and record.phase == BEGINNING:
+            with contextlib.suppress(errors.Error):
+                await registrar.unregister(record)
+            self._keys.drop(record)
+            await self._go_on(record)
+
+    async def _stand_still(self, record: Record, phase: str) -> None:
+        """Suspend a domain until it holds its LUN; one that somebody paused stays as it is.
 
         While nobody is the holder another host may become it, and a guest that runs and is
         registered could write beside that one's.
         """
-        stale = found.stale(registrar.host, record.key if record else 0)
-        if record is None or record.phase != REGAINING:
+        if record.phase != phase or not record.waits:
+            mine = any(each.waits for each in self._keys.of(record.uuid))
+            guarded = not self._may_go_on(record.uuid)
+            waits = mine or guarded or not await _soon(self._domains.is_paused(record.uuid))
             # Before it is done, so that a restart of the daemon in between leaves no VM behind.
-            record = (
-                self._keys.change(record, phase=REGAINING, why="")
-                if record
-                else self._begin(registrar, request, domain.name, REGAINING, stale)
-            )
-            if not await self._domains.suspend(domain.uuid):
-                record = self._keys.change(record, why="it was paused already")
+            self._keys.change(record, phase=phase, waits=waits)
             self._changed()
-        await registrar.take(record, stale)
+        await _soon(self._domains.suspend(record.uuid))
+
+    async def _regain(
+        self, record: Record, request: Request, found: Reservation, registrar: Registrar
+    ) -> None:
+        await self._leave_out(request)
+        record = self._keys.get(record.wwid) or record
+        paths = tuple(disk.hctl for disk in registrar.disks)
+        record = self._keys.change(record, paths=paths)
+        stale = found.stale(registrar.host, record.key)
+        if not found.has(record.key):
+            await registrar.register(record, stale)
+        if record.phase == REGAINING and (await registrar.status()).changes(record.key):
+            return  # lost, as the next look says
+        for key in stale:
+            await registrar.preempt(record, key)
+        await registrar.reserve(record)
 
     async def _lose(
         self,
         domain: Watched,
         request: Request,
-        record: Record,
+        record: Record | None,
         found: Reservation,
         registrar: Registrar,
     ) -> None:
-        by = f"{found.holder.text} has taken it" if found.holder else "another host has taken it"
-        why = (
-            f"{request}: {by}, so the guest can't write here any more; "
-            f"virsh destroy {domain.name} ends what is left of it on this host"
-        )
-        record = self._keys.change(record, phase=LOST, why=why)
-        self._changed()
-        log.error("%s is suspended: %s", domain.name, why)
+        """Done again each time: the daemon may have died in it, or somebody resumed the domain."""
+        assert record
+        if record.phase != LOST:
+            by = found.holder.text if found.holder else "another host"
+            why = (
+                f"{request}: {by} has taken it, so what its guest has here is out of date; "
+                f"virsh destroy {domain.name} ends what is left of it on this host"
+            )
+            record = self._keys.change(record, phase=LOST, why=why, waits=False)
+            log.error("%s is suspended: %s", domain.name, why)
+            self._changed()
         try:
-            await registrar.unregister(record)
+            if found.has(record.key):
+                await registrar.unregister(record)
         finally:
-            await self._domains.suspend(domain.uuid)
+            await _soon(self._domains.suspend(domain.uuid))
 
     async def give_up(self, record: Record, needed: Callable[[Record], bool], grace: float) -> None:
         """Take a key off the target, unless it is `needed`.
@@ -338,22 +425,21 @@ class Fence:
             async with self._turn(record.wwid, Deadline(_SECONDS)):
                 if self._keys.get(record.wwid) != record or needed(record):
                     return
-                if record.phase == LOST:
-                    # What the other host has removed is not there.
-                    return self._keys.drop(record)
-                disks = [disk for s in sysfs.sessions() if s.up for disk in s.disks
-                         if disk.hctl in record.paths]  # fmt: skip
+                paths = [(session.up, disk) for session in sysfs.sessions()
+                         for disk in session.disks if disk.hctl in record.paths]  # fmt: skip
+                up = [disk for is_up, disk in paths if is_up]
                 try:
-                    if disks and await self._gone(record, disks, not patience.left):
-                        self._keys.drop(record)
+                    if up and await self._gone(record, up, not patience.left):
                         return self._changed()
                 except errors.Error as error:
                     problem = str(error)
-                if not patience.left:
+                if not patience.left and not _may_come_back(paths):
                     log.warning("key %s may be left on %s: %s; the next start on this host removes "
                                 "it", record.key_text, record.wwid, problem)  # fmt: skip
                     self._keys.drop(record)
                     return self._changed()
+                if not patience.left:
+                    raise errors.Storage(problem)
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _gone(self, record: Record, disks: Sequence[Disk], at_once: bool) -> bool:
@@ -368,20 +454,21 @@ class Fence:
                 record = await self._gather(registrar, record)
             await registrar.unregister(record)
             log.info("key %s is off %s", record.key_text, record.wwid)
+        self._keys.drop(record)
         return True
 
     async def _gather(self, registrar: Registrar, record: Record) -> Record:
         """Have no registration but those of the paths that are here.
 
         A path whose session was logged in anew has left one of the same key, which a preempt would
-        take from the others as well; so they get another key first, which is not written down: it
-        is gone before anything else happens.
+        take from the others as well; so they get another key first.
         """
-        key = reservation.make_key(Host(record.key >> 32, ""), record.key)
-        other = dataclasses.replace(record, key=key)
-        await registrar.register(other, [record.key])
-        await registrar.preempt(other, record.key)
-        return other
+        old = record.key
+        key = reservation.make_key(Host(old >> 32, ""), old)
+        record = self._keys.change(record, key=key)
+        await registrar.register(record, [old])
+        await registrar.preempt(record, old)
+        return record
 
     # an operator's own
 
@@ -392,7 +479,7 @@ class Fence:
 
     async def survey(self, wwid: str, disks: Sequence[Disk]) -> tuple[Reservation, Capabilities]:
         """Ask the target who has a LUN, and what it can do."""
-        registrar = Registrar(self._workers, wwid, disks, Host(0, ""), Deadline(_SECONDS))
+        registrar = Registrar(self._workers, wwid, disks, Host(0, ""), Deadline(_LOOK_SECONDS))
         await self._ask(registrar)
         found = await registrar.status() if registrar.can.reservations else Reservation()
         return found, registrar.can
@@ -442,7 +529,7 @@ class Fence:
 
     # parts
 
-    def _turn(self, wwid: str, deadline: Deadline) -> Any:
+    def _turn(self, wwid: str, deadline: Deadline) -> contextlib.AbstractAsyncContextManager[None]:
         lock = self._locks.setdefault(wwid, asyncio.Lock())
         return turn(lock, f"{wwid}: another change of its reservation", deadline)
 
@@ -466,10 +553,12 @@ class Fence:
                 domain,
                 key,
                 phase,
-                keys_of_rivals,
-                "",
-                hctls,
-                registrar.can.aptpl,
+                rivals=keys_of_rivals,
+                paths=hctls,
+                aptpl=registrar.can.aptpl,
+                link=request.link,
+                target=request.lun.address.target,
+                lun=request.lun.address.lun,
             )
         )
 
@@ -479,18 +568,21 @@ class Fence:
 
     async def _way(self, request: Request, wwid: Wwid, deadline: Deadline) -> Registrar:
         """Return the way to a LUN that is to be fenced; raises errors.Refused if it can't be."""
-        found = self._disks(request)
-        up = [disk for session, disk in found if session.up]
+        up = [disk for session, disk in self._disks(request) if session.up]
         if not up:
             raise errors.Storage(f"{request}: no session to its target is up")
-        for session, disk in found:
-            if not session.up and disk.map:
-                # It would come back without a key: it joins like a new one.
-                await self._maps.drop_path(disk)
+        await self._leave_out(request)
         registrar = self._of(request, str(wwid), up, deadline)
         await self._ask(registrar)
         registrar.check(request)
         return registrar
+
+    async def _leave_out(self, request: Request) -> None:
+        """Take paths that are down out of a map: they would come back without a key, so they join
+        like new ones."""
+        for session, disk in self._disks(request):
+            if not session.up and disk.map:
+                await self._maps.drop_path(disk)
 
     def _disks(self, request: Request) -> list[tuple[Session, Disk]]:
         device = os.path.basename(os.path.realpath(request.link))
@@ -512,5 +604,34 @@ class Fence:
             log.error("%s", text)
 
 
+async def _soon(call: Awaitable[bool]) -> bool:
+    """Await libvirt for a moment only: a hook of the same domain may wait for this one's turn."""
+    try:
+        return await within(call, _LIBVIRT_SECONDS)
+    except TimeoutError:
+        raise errors.Timeout("libvirt did not answer; it is asked again soon") from None
+
+
+def _may_come_back(paths: Iterable[tuple[bool, Disk]]) -> bool:
+    """Tell whether a path that is down may still be used again."""
+    return any(not up and disk.state != "transport-offline" for up, disk in paths)
+
+
 def _is_ours(holder: Registration) -> bool:
     return holder.type == reservation.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
+
+
+def _check_source(
+    request: Request, registrar: Registrar, found: Reservation, source: int | None
+) -> None:
+    """Refuse a migration from a host that does not hold the LUN: it was shut out of it."""
+    found.check_name(str(request), registrar.host)
+    holder = found.holder
+    if holder and not _is_ours(holder):
+        raise reservation.held(str(request), holder, "")
+    if holder and source and holder.key != source:
+        raise errors.Refused(
+            f"{request}: {holder.text} holds it, and the host that the VM comes from does not "
+            f"(key {reservation.key_text(source)}); if it has just come there try again, if it was "
+            "shut out there its VM must not go on"
+        )

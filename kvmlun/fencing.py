@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from .keys import ARRIVING, REGAINING, Record
+from .keys import ARRIVING, BEGINNING, LOST, REGAINING, Record
 from .reservation import Host, Reservation
 
 
@@ -32,26 +32,31 @@ def due(record: Record | None, found: Reservation, host: Host) -> Step:
         if holder is None:
             return Step.BEGIN
         return Step.ADOPT if holder.key in found.stale(host) else Step.FOREIGN
-    if not found.registrations or (record.phase == REGAINING and holder is None):
+    if record.phase == LOST:
+        return Step.LOSE
+    if found.held_by(record.key):
+        return Step.PREEMPT if victim(record, found, host) else Step.NOTHING
+    if record.phase == BEGINNING:
+        return Step.BEGIN if holder is None or holder.key in found.stale(host) else Step.LOSE
+    if record.phase == REGAINING:
+        # Whoever was there meanwhile may have written, though nobody is there now.
+        return Step.LOSE if holder or found.changes(record.key) else Step.REGAIN
+    if not found.registrations and not found.generation:
         return Step.REGAIN
     if not found.has(record.key):
         return Step.LOSE
-    if holder is None:
-        return Step.RESERVE
     if victim(record, found, host):
         return Step.PREEMPT
-    return Step.NOTHING if found.held_by(record.key) else Step.LOSE
+    return Step.LOSE if holder else Step.RESERVE
 
 
 def victim(record: Record, found: Reservation, host: Host) -> int:
     """Return the key that has to go before a domain that runs here is the only writer, 0 for none.
 
     That of the source of its migration, also where that never became the holder itself, and
-    whatever holds the LUN for an earlier login of this host.
+    what an earlier login of this host has left.
     """
-    rivals = {each.key: each.holder for each in found.registrations if each.key in record.rivals}
-    holders = [key for key, holds in rivals.items() if holds]
+    rivals = [each for each in found.registrations if each.key in record.rivals]
     if record.phase == ARRIVING and rivals:
-        return (holders or list(rivals))[0]
-    holder = found.holder
-    return holder.key if holder and holder.key in found.stale(host, record.key) else 0
+        return max(rivals, key=lambda each: each.holder).key
+    return next(iter(found.stale(host, record.key)), 0)

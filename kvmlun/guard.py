@@ -48,7 +48,8 @@ class Domains(Protocol):
 class Guard:
     """Keeps in /run whom it suspended, so that a restart of the daemon forgets nobody.
 
-    `changed` is called when it has come to another conclusion.
+    `may_go_on` tells whether nothing but a wrong LUN keeps a domain (its UUID) suspended; `changed`
+    is called when it has come to another conclusion.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class Guard:
         workers: Workers,
         maps: Maps,
         domains: Domains,
+        may_go_on: Callable[[str], bool],
         changed: Callable[[], None],
         folder: Path = FOLDER,
     ) -> None:
         self._workers = workers
         self._maps = maps
         self._domains = domains
+        self._may_go_on = may_go_on
         self._changed = changed
         self._folder = folder
         self._suspended = {s.uuid: s for _, s in statefile.read_all(folder, _suspended)}
@@ -72,6 +75,10 @@ class Guard:
     @property
     def suspended(self) -> tuple[Suspended, ...]:
         return tuple(self._suspended.values())
+
+    def stops(self, uuid: str) -> bool:
+        """Tell whether a domain must not go on for now."""
+        return uuid in self._suspended
 
     @property
     def exchanged(self) -> frozenset[str]:
@@ -100,7 +107,7 @@ class Guard:
         links = {(d.uuid, request.link) for d in domains for request in d.requests}
         for key in self._open.keys() - links:
             del self._open[key]
-        self._rounds.look(domains, period)
+        self._rounds.look(domains, lambda _: period)
 
     async def _visit(self, domain: Watched) -> bool:
         sessions = sysfs.sessions()
@@ -180,7 +187,7 @@ class Guard:
             # What the kernel and udev read meanwhile was another LUN's.
             await self._workers.call("rescan", disk.hctl, timeout=_SECONDS)
             await self._workers.call("change", disk.name, timeout=_SECONDS)
-        done = await self._domains.resume(domain.uuid)
+        done = self._may_go_on(domain.uuid) and await self._domains.resume(domain.uuid)
         self._forget(domain.uuid)
         if done:
             log.warning("%s goes on: its LUNs are the right ones again", domain.name)

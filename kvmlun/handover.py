@@ -6,16 +6,16 @@ The hooks and the loop tell what happens to a domain; fence.py does what its LUN
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable
 
 from . import errors, qemu
 from .arrivals import Arrivals
 from .domxml import Domain
 from .fence import Fence
-from .keys import Keys, Record
+from .keys import ARRIVING, Keys, Record
 from .leases import Leases
 from .lun import Wwid
 from .request import Request
@@ -50,7 +50,6 @@ class Handover:
         self._grace = grace
         self._changed = changed
         self._giving_up: dict[str, asyncio.Task[None]] = {}
-        self._arrived: dict[str, Watched] = {}  # who are to become holders when they run here
 
     def announce(self, domain: Domain, requests: Iterable[Request]) -> None:
         """A migration to here has begun."""
@@ -77,7 +76,7 @@ class Handover:
             self._arrivals.end(domain.uuid)
             return await self._acquire(domain, fenced, deadline)
         for wwid, request in fenced:
-            await self._fence.expect(request, wwid, deadline)
+            await self._fence.expect(request, wwid, _key(domain, wwid), deadline)
 
     async def started(
         self, domain: Domain, requests: Iterable[Request], deadline: Deadline
@@ -90,14 +89,11 @@ class Handover:
         fenced = [(self._wwid(request), request) for request in requests if request.fenced]
         if await asyncio.to_thread(qemu.is_incoming, domain.uuid):
             for wwid, request in fenced:
-                await self._fence.register(request, wwid, domain.name, deadline)
+                source = _key(domain, wwid)
+                await self._fence.register(request, wwid, domain.name, source, deadline)
         else:
             await self._acquire(domain, fenced, deadline)
         self.ended(domain.uuid)
-        known = tuple(
-            dataclasses.replace(r, lun=dataclasses.replace(r.lun, wwid=w)) for w, r in fenced
-        )
-        self._arrived[domain.uuid] = Watched(domain.uuid, domain.name, known)
 
     async def turned(self, uuid: str) -> None:
         """A domain has begun to run, or stands still: if it has arrived it is the holder now.
@@ -105,15 +101,22 @@ class Handover:
         Not by the loop, which looks at all domains first: the source goes on as soon as libvirt
         there believes that the migration has failed.
         """
-        arrived = self._arrived.get(uuid)
+        arrived = [record for record in self._keys.of(uuid) if record.phase == ARRIVING]
         try:
-            if arrived and await self._runs_here(uuid):
-                self._arrived.pop(uuid, None)
-                for request in arrived.requests:
-                    assert request.pinned
-                    await self._fence.hold(arrived, request, request.pinned)
+            if not arrived or not await self._runs_here(uuid):
+                return
+            for record in arrived:
+                request = record.request
+                assert request.pinned
+                domain = Watched(uuid, record.name, (request,))
+                await self._fence.hold(domain, request, request.pinned)
         except errors.Error as problem:
-            log.warning("%s is tried again soon: %s", arrived and arrived.name, problem)
+            log.warning("%s is tried again soon: %s", arrived[0].name, problem)
+
+    async def arrive(self) -> None:
+        """Do the same for all, as for those that ran before this daemon did."""
+        uuids = {record.uuid for record in self._keys.all if record.phase == ARRIVING}
+        await asyncio.gather(*map(self.turned, uuids))
 
     async def _acquire(
         self, domain: Domain, fenced: Iterable[tuple[Wwid, Request]], deadline: Deadline
@@ -136,10 +139,9 @@ class Handover:
                 return Wwid.parse(need.wwid)
         raise errors.Refused(f"{request}: its WWID is not known any more")
 
-    def ended(self, uuid: str) -> None:
-        """What starts from now on is not the migration that was announced."""
-        self._arrived.pop(uuid, None)
-        self._arrivals.end(uuid)
+    def ended(self, uuid: str, asked: float = math.inf) -> None:
+        """What starts from now on is not a migration that was announced until `asked`."""
+        self._arrivals.end(uuid, asked)
 
     def expire(self) -> None:
         """Forget announcements that nothing has followed."""
@@ -168,3 +170,8 @@ class Handover:
         """Wait for keys that are on their way off: a host that shuts down is to leave none."""
         if self._giving_up:
             await asyncio.wait(self._giving_up.values(), timeout=seconds)
+
+
+def _key(domain: Domain, wwid: Wwid) -> int | None:
+    """Return what the metadata of a domain tells of the key of the host that it comes from."""
+    return next((lun.key for lun in domain.luns if lun.wwid == wwid), None)

@@ -133,8 +133,8 @@ class HookServer:
             self._manager.check_incoming(domain)
         elif header.op == "restore":
             self._manager.check_restored(domain)
-        elif header.op == "started" and header.deadline:
-            await self._manager.started(domain, deadline)
+        elif header.op == "started":
+            await self._manager.started(domain, header.deadline > 0, deadline)
         elif header.op == "release":
             self._manager.release(domain, header.boottime)
         else:

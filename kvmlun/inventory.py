@@ -45,13 +45,12 @@ def holds(
 
 
 def uses(uuid: str, wwid: str, listing: Listing | None, sessions: Iterable[Session]) -> bool:
-    """Tell whether a running domain has a LUN, as far as can be told."""
+    """Tell whether a running domain has a LUN; so it has where that can't be told."""
     found = Holds()
-    for guest in _active(listing):
-        if guest.uuid == uuid:
-            if guest.live is None:
-                return True
-            _hold_domain(found, guest.live)
+    guest = next((guest for guest in _active(listing) if guest.uuid == uuid), None)
+    if guest is None or guest.live is None:
+        return True
+    _hold_domain(found, guest.live)
     disks = [(session, disk) for session in sessions for disk in session.disks]
     return wwid in found.wwids or any(
         found.of_disk(session, disk) for session, disk in disks if disk.wwid == wwid

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import reservation, statefile
+from . import errors, reservation, statefile
+from .lun import Lun, LunAddress, Wwid
+from .request import Request
 
 FOLDER = Path("/run/kvmlun/keys")
 _MACHINE_ID = Path("/etc/machine-id")
@@ -24,16 +26,18 @@ _PLAIN = re.compile(r"[A-Za-z0-9.]{1,64}")
 STARTING = "starting"  # to be registered and to become the holder, before QEMU is there
 ARRIVING = "arriving"  # registered beside the source of a migration, to become the holder after it
 HOLDER = "holder"
-REGAINING = "regaining"  # its domain is suspended until it holds the LUN
+BEGINNING = "beginning"  # fencing was turned on: its domain is suspended until it is the holder
+REGAINING = "regaining"  # the same, since the target has lost the reservation
 LOST = "lost"  # another host is the holder now
 
 
 @dataclass(frozen=True)
 class Record:
-    """A domain's key on a LUN; `rivals` are the keys that a migration's source may have.
+    """A domain's key on a LUN, which it has open by `link`.
 
-    `paths` are the SCSI devices (host:channel:target:lun) that it is registered on, `aptpl` is
-    whether the target is to keep it over a restart.
+    `rivals` are the keys that a migration's source may have. `paths` are the SCSI devices
+    (host:channel:target:lun) that the key is registered on, `aptpl` is whether the target is to
+    keep it over a restart. `waits` is whether the domain goes on when it holds the LUN.
     """
 
     wwid: str
@@ -45,10 +49,20 @@ class Record:
     why: str = ""
     paths: tuple[str, ...] = ()
     aptpl: bool = False
+    waits: bool = False
+    link: str = ""
+    target: str = ""
+    lun: int = 0
 
     @property
     def key_text(self) -> str:
         return reservation.key_text(self.key)
+
+    @property
+    def request(self) -> Request:
+        """What of the domain's disk is known without its definition."""
+        lun = Lun(Wwid.parse(self.wwid), LunAddress(self.target, self.lun), ())
+        return Request(lun, self.link, False, False, self.uuid, fenced=True)
 
 
 class Keys:
@@ -93,9 +107,15 @@ class Keys:
 def host_id(machine_id: Path = _MACHINE_ID, board: Path = _BOARD) -> int:
     """Return 32 bits that tell this host from others, also from one that was cloned from its disk.
 
-    Never 0. Raises OSError without a machine-id (machine-id(5): not to be told as it is).
+    Never 0. Of machine-id(5), which is not to be told as it is. Raises errors.Storage without one.
     """
-    seed = machine_id.read_text().strip()
+    try:
+        seed = machine_id.read_text().strip()
+    except OSError as error:
+        raise errors.Storage(
+            f"{machine_id} can't be read ({error.strerror}), so this host has no key for fencing; "
+            "systemd-machine-id-setup makes it"
+        ) from error
     try:
         seed += board.read_text().strip()
     except OSError:

@@ -56,7 +56,8 @@ class Lease:
     began later than that can tell whether the domain runs. A lease of somebody
     who asked for a LUN without a domain (CONNECTION) lasts until it `expires`,
     for ever if that is None, whatever libvirt lists. So does that of a domain whose LUNs were
-    taken over from another host (TAKEOVER), until it starts.
+    taken over from another host (TAKEOVER), until it starts: `taken_over` of a start that may
+    still fail brings that back.
     """
 
     uuid: str
@@ -66,6 +67,7 @@ class Lease:
     settled: float | None = None
     role: str = START
     expires: float | None = None
+    taken_over: bool = False
 
 
 class Leases:
@@ -88,7 +90,14 @@ class Leases:
         return self._leases.get(uuid)
 
     def take(self, uuid: str, name: str, needs: Iterable[Need], began: float) -> None:
-        self._put(Lease(uuid, name, tuple(needs), began))
+        before = self._leases.get(uuid)
+        taken_over = before is not None and (before.role == TAKEOVER or before.taken_over)
+        self._put(Lease(uuid, name, tuple(needs), began, taken_over=taken_over))
+
+    def started(self, uuid: str) -> None:
+        """What was taken over for this domain has served it."""
+        if (lease := self._leases.get(uuid)) and lease.taken_over:
+            self._put(replace(lease, taken_over=False))
 
     def take_over(self, uuid: str, name: str, needs: Iterable[Need], ttl: int | None) -> None:
         """Take a lease for a domain that is still to be started, for `ttl` seconds or for good."""
@@ -120,7 +129,10 @@ class Leases:
     def drop(self, uuid: str, asked: float) -> None:
         """End a lease, unless it began after the end was asked for."""
         lease = self._leases.get(uuid)
-        if lease and lease.began <= asked:
+        if lease and lease.began <= asked and lease.taken_over:
+            # Who was shut out may write again while nobody holds the LUN.
+            self.take_over(uuid, lease.name, lease.needs, None)
+        elif lease and lease.began <= asked:
             statefile.remove(self._folder / f"{uuid}.json")
             del self._leases[uuid]
 

@@ -164,6 +164,15 @@ class Libvirt:
 
         return await self._call(call, self._guard)
 
+    async def is_paused(self, uuid: str) -> bool:
+        """Tell whether somebody has paused a domain. Raises errors.Storage."""
+
+        def call() -> bool:
+            state = tuple(self._open().lookupByUUIDString(uuid).state())
+            return state[0] == libvirt.VIR_DOMAIN_PAUSED and state != _IO_ERROR
+
+        return await self._call(call, self._guard)
+
     async def resume(self, uuid: str) -> bool:
         """Let a domain go on that suspend() stopped, or an I/O error; tell whether it was so.
 
@@ -184,8 +193,13 @@ class Libvirt:
         """Tell whether a domain is here and not in transit. Raises errors.Storage."""
 
         def call() -> bool:
-            domain = self._open().lookupByUUIDString(uuid)
-            return bool(domain.isActive()) and domain.state() not in _IN_TRANSIT
+            try:
+                domain = self._open().lookupByUUIDString(uuid)
+                return bool(domain.isActive()) and domain.state() not in _IN_TRANSIT
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return False
 
         return await self._call(call, self._guard)
 

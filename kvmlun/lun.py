@@ -189,7 +189,8 @@ class Lun:
     only: the LUN is below a file that an external snapshot made, which alone is in the definition.
     `secret` is the name of one in this host's catalog, for the portals there; `min_paths` is how
     many of them a start waits for where the LUN is used by multipath. `fencing` is whether other
-    hosts are to be kept from writing, None where the source does not say.
+    hosts are to be kept from writing, None where the source does not say; `key` is told by the
+    metadata of a running domain only: that which its host holds the LUN by.
     """
 
     wwid: Wwid | None
@@ -201,6 +202,7 @@ class Lun:
     secret: str | None = None
     min_paths: int = 1
     fencing: bool | None = None
+    key: int | None = None
 
     def __str__(self) -> str:
         return f"{self.wwid or 'a LUN of unknown WWID'} ({self.address})"

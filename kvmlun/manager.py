@@ -22,7 +22,6 @@ from . import (
     maps,
     metadata,
     ours,
-    qemu,
     reconcile,
     status,
     sysfs,
@@ -116,7 +115,15 @@ class Manager:
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
         self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
-        self.fence = Fence(workers, self._maps, keys, self.libvirt, self._uses, self._key_changed)
+        self.fence = Fence(
+            workers,
+            self._maps,
+            keys,
+            self.libvirt,
+            self._uses,
+            lambda uuid: not self.guard.stops(uuid),
+            self._key_changed,
+        )
         self.handover = Handover(
             self.fence,
             keys,
@@ -131,7 +138,13 @@ class Manager:
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge,
             self.fence.admit,
         )  # fmt: skip
-        self.guard = Guard(workers, self._maps, self.libvirt, self._show)
+        self.guard = Guard(
+            workers,
+            self._maps,
+            self.libvirt,
+            lambda uuid: not self.fence.stops(uuid),
+            self._show,
+        )
         self._repin = Repin(
             lambda: self.config,
             lambda: self.listing,
@@ -143,6 +156,7 @@ class Manager:
             self.guard,
             self.fence,
             lambda: self._running() if self.listing else None,
+            self.handover.arrive,
             lambda: self.config.settings.audit,
             self.kick,
             self._show,
@@ -264,11 +278,13 @@ class Manager:
     def _requests(self, domain: Domain) -> list[Request]:
         return [_request(domain, *each) for each in self._luns(domain)]
 
-    async def started(self, domain: Domain, deadline: Deadline) -> None:
-        """Let a domain with fenced LUNs go on that may have arrived; raises errors.Error if not."""
-        if self._leases.get(domain.uuid):
+    async def started(self, domain: Domain, asked: bool, deadline: Deadline) -> None:
+        """The domain's QEMU is there. Where the hook has `asked`, errors.Error kills it again:
+        with fenced LUNs it may have arrived, or not."""
+        if asked and self._leases.get(domain.uuid):
             await self.handover.started(domain, self._requests(domain), deadline)
-            self.kick()
+        self._leases.started(domain.uuid)
+        self.kick()
 
     async def verify(self, domain: Domain, deadline: Deadline) -> None:
         """Prove once more what is there, as the last gate before QEMU opens it."""
@@ -293,9 +309,9 @@ class Manager:
         self._retry.drop(domain.uuid)
         for problem in _unsafe(found):
             raise errors.Refused(problem)
-        for _, link, lun in found:
+        for disk, link, lun in found:
             told = ours.recorded(link, domain.luns)
-            if told and told.fencing and not lun.fencing:
+            if told and told.fencing and disk.alone and not lun.fencing:
                 raise errors.Refused(
                     f"{lun.volume or lun.address} is fenced where {domain.name} runs, and not by "
                     "this host's /etc/kvmlun (fencing: false); make both the same"
@@ -305,7 +321,7 @@ class Manager:
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
         self._drop_lease(domain.uuid, asked)
-        self.handover.ended(domain.uuid)
+        self.handover.ended(domain.uuid, asked)
         self._released[domain.uuid] = asked
         if self.listing:
             self.listing = self._without_released(self.listing)
@@ -483,7 +499,7 @@ class Manager:
 
     async def _write_metadata(self) -> None:
         assert self.listing is not None
-        for write in metadata.wanted(self.listing, sysfs.sessions(), self.config):
+        for write in metadata.wanted(self.listing, sysfs.sessions(), self.config, self._keys.all):
             try:
                 await self.libvirt.set_metadata(write.uuid, write.live, write.xml)
                 log.info("%s: wrote the %s metadata", write.name, write.where)
@@ -579,11 +595,8 @@ class Manager:
 
 
 def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:
-    # Several hosts write to a shareable disk, and a guest with its own SCSI commands may reserve.
-    alone = not (disk.read_only or disk.shareable or disk.passthrough)
-    return Request(
-        lun, link, disk.read_only, disk.shareable, domain.uuid, bool(lun.fencing) and alone
-    )
+    fenced = bool(lun.fencing) and disk.alone
+    return Request(lun, link, disk.read_only, disk.shareable, domain.uuid, fenced)
 
 
 def _conflict(need: Need, name: str, other: Need) -> str:

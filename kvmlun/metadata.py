@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from . import domxml, inventory, ours
 from .config import Config
 from .domxml import Domain
+from .keys import ARRIVING, Record
 from .libvirtconn import Guest, Listing
 from .lun import Lun, Wwid
 from .sysfs import Session
@@ -27,16 +28,26 @@ class Write:
         return "live" if self.live else "persistent"
 
 
-def wanted(listing: Listing, sessions: tuple[Session, ...], config: Config) -> list[Write]:
+def wanted(
+    listing: Listing, sessions: tuple[Session, ...], config: Config, keys: Iterable[Record] = ()
+) -> list[Write]:
     """Return the writes that make every definition tell what its disks are.
+
+    A running one tells this host's key as well, so that the destination of a migration knows
+    whether it comes from the host that holds the LUN.
 
     A definition that came without metadata (a plain ``virsh define``) gets it
     from the catalog at once, so that a migration right after the start has it.
     """
-    return list(_writes(listing, sessions, config))
+    return list(_writes(listing, sessions, config, {(r.uuid, r.wwid): r for r in keys}))
 
 
-def _writes(listing: Listing, sessions: tuple[Session, ...], config: Config) -> Iterator[Write]:
+def _writes(
+    listing: Listing,
+    sessions: tuple[Session, ...],
+    config: Config,
+    keys: Mapping[tuple[str, str], Record],
+) -> Iterator[Write]:
     for guest in listing.guests:
         if not guest.settled:
             continue
@@ -54,6 +65,8 @@ def _writes(listing: Listing, sessions: tuple[Session, ...], config: Config) -> 
                 shown = {lun.wwid for lun in luns}
                 luns += tuple(lun for lun in told if lun.overlay and lun.wwid not in shown)
             below = luns
+            if live:
+                luns = tuple(_with_key(lun, domain, keys) for lun in luns)
             if luns != domain.luns:
                 xml = domxml.metadata(guest.uuid, luns) if luns else None
                 yield Write(guest.uuid, guest.name, live, xml)
@@ -64,11 +77,21 @@ def _known(guest: Guest) -> tuple[Lun, ...]:
     return tuple(lun for domain in (guest.live, guest.persistent) if domain for lun in domain.luns)
 
 
+def _with_key(lun: Lun, domain: Domain, keys: Mapping[tuple[str, str], Record]) -> Lun:
+    """Keep the source's key of a domain that has come and is not the holder yet."""
+    record = keys.get((domain.uuid, str(lun.wwid)))
+    if record and record.phase == ARRIVING:
+        told = next((each.key for each in domain.luns if each.wwid == lun.wwid), None)
+        return replace(lun, key=told)
+    return replace(lun, key=record.key if record else None)
+
+
 def _of_domain(
     domain: Domain, known: Iterable[Lun], sessions: tuple[Session, ...], config: Config
 ) -> Iterator[Lun]:
     seen: set[Wwid | None] = set()
     below = {link for disk in domain.disks for link in disk.below}
+    alone = {link for disk in domain.disks if disk.alone for link in disk.links}
     for link in domain.links:
         told = _told(link, known, config)
         lun = _present(link, sessions, config) or told
@@ -79,8 +102,8 @@ def _of_domain(
             lun = replace(lun, portals=told.portals + lun.portals)
         if lun and lun.wwid and lun.wwid not in seen:
             seen.add(lun.wwid)
-            fenced = config.fences(lun.wwid, told.fencing if told else None)
-            yield replace(lun.everywhere, overlay=link in below, fencing=fenced or None)
+            fenced = link in alone and config.fences(lun.wwid, told.fencing if told else None)
+            yield replace(lun.everywhere, overlay=link in below, fencing=fenced or None, key=None)
 
 
 def _present(link: str, sessions: tuple[Session, ...], config: Config) -> Lun | None:

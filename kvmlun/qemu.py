@@ -11,7 +11,8 @@ def is_incoming(uuid: str, proc: Path = Path("/proc")) -> bool:
     libvirt starts it with ``-incoming`` then, and with ``-uuid`` in any case (src/qemu
     qemu_command.c, qemuBuildCommandLine); restoring from a file is an ``-incoming`` as well.
     """
-    return any("-incoming" in argv for argv in _commands(uuid, proc))
+    commands = _commands(uuid, proc)
+    return bool(commands) and all("-incoming" in argv for argv in commands)
 
 
 def _commands(uuid: str, proc: Path) -> list[list[str]]:

@@ -64,7 +64,8 @@ class Registrar:
         await self.register(record, stale)
         for key in stale:
             await self.preempt(record, key)
-        return await self.reserve(record)
+        # A holder already, by another path, can't reserve by this one.
+        return await self.reserve(record) or (await self.status()).held_by(record.key)
 
     async def reserve(self, record: Record) -> bool:
         return bool(await self._call("pr_reserve", self.disks[0], record.key))

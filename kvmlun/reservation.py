@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from . import errors
 
@@ -49,9 +49,14 @@ class Registration:
 
 @dataclass(frozen=True)
 class Reservation:
-    """All registrations of one LUN at one moment."""
+    """All registrations of one LUN at one moment.
+
+    `generation` counts what changed them since the target began to (SPC-5, 6.16.2: PRGENERATION
+    is 0 after a power on), so it tells a target that has forgotten from one that was left.
+    """
 
     registrations: tuple[Registration, ...] = ()
+    generation: int = 0
 
     @property
     def holder(self) -> Registration | None:
@@ -63,14 +68,25 @@ class Reservation:
         holders = [each for each in self.registrations if each.holder]
         return max(holders, key=lambda each: (since(each.key), each.key), default=None)
 
-    def foreign(self, host: Host, key: int = 0) -> tuple[Registration, ...]:
-        """Return the registrations that are neither this host's nor of the key `key`."""
-        mine = {key, *self.stale(host)}
-        return tuple(each for each in self.registrations if each.key not in mine)
+    def foreign(self, host: Host) -> tuple[Registration, ...]:
+        """Return the registrations that are not this host's, one a key, the holder first."""
+        mine = self.stale(host)
+        by_key = {each.key: each for each in self.registrations if each.key not in mine}
+        by_key.update(
+            {each.key: each for each in self.registrations if each.holder and each.key in by_key}
+        )
+        return tuple(sorted(by_key.values(), key=lambda each: not each.holder))
 
     @property
     def keys(self) -> frozenset[int]:
         return frozenset(each.key for each in self.registrations)
+
+    def changes(self, key: int) -> int:
+        """Return how often others have changed something since the target began to count.
+
+        Where it began without any registration, and each one of `key` was registered once.
+        """
+        return self.generation - sum(each.key == key for each in self.registrations)
 
     def has(self, key: int) -> bool:
         return key in self.keys
@@ -97,7 +113,8 @@ class Reservation:
                 raise errors.Refused(
                     f"{name}: another host has the initiator name {host.initiator} and is "
                     f"registered with key {key_text(each.key)}; give each host a name of its own "
-                    "in /etc/iscsi/initiatorname.iscsi"
+                    "in /etc/iscsi/initiatorname.iscsi (if this host was installed anew, kvmlun "
+                    "takeover removes what it has left)"
                 )
         for each in self.registrations:
             if each.host_id == host.id and each.initiator.lower() != host.initiator.lower():
@@ -181,8 +198,10 @@ def held(name: str, holder: Registration, remedy: str) -> errors.Refused:
 
 def full_status(data: bytes) -> Reservation:
     """Parse the answer of READ FULL STATUS; raises errors.Storage where it is malformed."""
-    found = []
-    rest = data[8 : 8 + int.from_bytes(data[4:8], "big")]
+    length = int.from_bytes(data[4:8], "big")
+    if len(data) < 8 + length:
+        raise errors.Storage("the target's list of registrations (READ FULL STATUS) is cut off")
+    found, rest = [], data[8 : 8 + length]
     while rest:
         length = int.from_bytes(rest[20:24], "big")
         if len(rest) < 24 + length:
@@ -199,7 +218,7 @@ def full_status(data: bytes) -> Reservation:
             )
         )
         rest = rest[24 + length :]
-    return Reservation(tuple(found))
+    return Reservation(tuple(found), int.from_bytes(data[:4], "big"))
 
 
 def _port(transport_id: bytes) -> str:
@@ -224,10 +243,11 @@ def parameters(key: int, service_key: int, aptpl: bool) -> bytes:
     return struct.pack(">QQ4xB3x", key, service_key, aptpl)
 
 
-def decode(registrations: Iterable[Iterable[object]]) -> Reservation:
+def decode(value: dict[str, Any]) -> Reservation:
     """Build what encode() made JSON of."""
-    return Reservation(tuple(Registration(*each) for each in registrations))  # type: ignore[arg-type]
+    registrations = (Registration(**each) for each in value["registrations"])
+    return Reservation(tuple(registrations), value["generation"])
 
 
-def encode(reservation: Reservation) -> list[list[object]]:
-    return [[r.key, r.initiator, r.port, r.holder, r.type] for r in reservation.registrations]
+def encode(reservation: Reservation) -> dict[str, Any]:
+    return asdict(reservation)

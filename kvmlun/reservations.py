@@ -13,6 +13,7 @@ import os
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from . import errors, reservation, scsi, sgio, vpd
 
@@ -53,7 +54,7 @@ def pr_capabilities(name: str, number: str, wwid: str) -> list[bool]:
     return [found.reservations, found.type5, found.aptpl, found.abort]
 
 
-def pr_status(name: str, number: str, wwid: str) -> list[list[object]]:
+def pr_status(name: str, number: str, wwid: str) -> dict[str, Any]:
     """Return what reservation.decode() makes a Reservation of."""
     with _disk(name, number, wwid) as disk:
         return reservation.encode(reservation.full_status(_in(disk, _READ_FULL_STATUS)))

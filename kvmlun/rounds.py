@@ -52,13 +52,14 @@ class Rounds:
         doubted = (self._doubts.get(what, -math.inf) for what in about)
         return time.monotonic() >= began + period or any(began <= doubt for doubt in doubted)
 
-    def look(self, domains: Iterable[Watched], period: float) -> None:
-        """Begin to visit those that are due."""
+    def look(self, domains: Iterable[Watched], period: Callable[[Watched], float]) -> None:
+        """Begin to visit those that are due; `period` tells how often each is (seconds)."""
         domains = list(domains)
         for gone in self._began.keys() - {domain.uuid for domain in domains}:
             del self._began[gone]
         for domain in domains:
-            if domain.requests and domain.uuid not in self._going and self.due(domain, period):
+            due = domain.uuid not in self._going and self.due(domain, period(domain))
+            if domain.requests and due:
                 task = asyncio.ensure_future(self._go(domain))
                 self._going[domain.uuid] = task
                 task.add_done_callback(functools.partial(self._gone, domain))

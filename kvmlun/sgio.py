@@ -94,7 +94,7 @@ def command(descriptor: int, cdb: bytes, *, read: int = 0, write: bytes = b"") -
         timeout=_SECONDS * 1000,
     )
     fcntl.ioctl(descriptor, _SG_IO, header)
-    status = header.status & 0x3E
+    status = header.status & 0x7E  # SAM-5, 5.3.1: TASK ABORTED is 0x40
     if status == GOOD and (header.host_status or header.driver_status & 0xF):
         raise OSError(
             errno.EIO,

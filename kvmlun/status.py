@@ -192,7 +192,7 @@ def _not_here(lun: Lun, view: View) -> LunStatus:
 def volumes(catalog: Iterable[Lun]) -> list[dict[str, object]]:
     """Return catalog entries as they would be written in YAML, plus name and link.
 
-    A secret is told by its name.
+    A secret is told by its name; `fencing` is "" where the volume does not say.
     """
     return [
         {
@@ -204,7 +204,7 @@ def volumes(catalog: Iterable[Lun]) -> list[dict[str, object]]:
             "ifaces": list(lun.ifaces),
             "min_paths": lun.min_paths,
             "link": _link(lun.wwid),
-            "fencing": lun.fencing or False,
+            "fencing": "" if lun.fencing is None else str(lun.fencing).lower(),
             "secret": lun.secret or "",
         }
         for lun in catalog

@@ -10,7 +10,7 @@ from . import errors
 from .attach import Attacher
 from .domxml import Domain
 from .fence import Fence
-from .leases import Leases
+from .leases import TAKEOVER, Leases
 from .libvirtconn import Listing
 from .lun import Wwid
 from .request import Request
@@ -71,16 +71,23 @@ class Takeovers:
         """
         domain, deadline = self._domain(vm), Deadline(self._seconds())
         told = []
-        for request, wwid in await self._bring(domain, deadline):
-            if shown := rivals.get(str(wwid)):
-                others = await self._fence.take_over(request, wwid, domain.name, shown, deadline)
-                told += [f"{request}: taken over from {other.text}" for other in others]
-        if told:
-            lease = self._leases.get(domain.uuid)
-            needs = lease.needs if lease else ()
-            # Without an end: whose key was taken may write again while nobody holds the LUN.
-            self._leases.take_over(domain.uuid, domain.name, needs, None)
+        luns = await self._bring(domain, deadline)
+        # Without an end: whose key was taken may write again while nobody holds the LUN.
+        needs = [request.need for request, _ in luns]
+        self._leases.take_over(domain.uuid, domain.name, needs, None)
+        for request, wwid in luns:
+            shown = rivals.get(str(wwid), ())
+            others = await self._fence.take_over(request, wwid, domain.name, shown, deadline)
+            told += [f"{request}: taken over from {other.text}" for other in others]
         return told
+
+    def give_up(self, vm: str) -> None:
+        """Let go of what was taken over for a VM that is not to be started here after all."""
+        lease = self._leases.get(self._domain(vm).uuid)
+        if lease is None or lease.role != TAKEOVER:
+            raise errors.Unknown(f"nothing was taken over for {vm[:80]} on this host")
+        self._leases.drop(lease.uuid, lease.began)
+        self._changed()
 
     async def _bring(self, domain: Domain, deadline: Deadline) -> list[tuple[Request, Wwid]]:
         fenced = [request for request in self._requests(domain) if request.fenced]

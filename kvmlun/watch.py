@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from . import hookproto, sysfs
@@ -28,8 +28,9 @@ _BUSY_SECONDS = 2.0
 
 
 class Watch:
-    """`running` returns the domains that run here, None before they are known; `period` (seconds)
-    is how often all is looked at; `kick` and `show` are as the manager's; `runs_here` asks libvirt.
+    """`running` returns the domains that run here, None before they are known, and `arrive` sees to
+    those that a migration brought; `period` (seconds) is how often all is looked at; `kick` and
+    `show` are the manager's.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Watch:
         guard: Guard,
         fence: Fence,
         running: Callable[[], list[Watched] | None],
+        arrive: Callable[[], Awaitable[None]],
         period: Callable[[], float],
         kick: Callable[[], None],
         show: Callable[[], None],
@@ -44,6 +46,7 @@ class Watch:
         self._guard = guard
         self._fence = fence
         self._running = running
+        self._arrive = arrive
         self._period = period
         self._kick = kick
         self._show = show
@@ -90,6 +93,7 @@ class Watch:
     async def _domains(self) -> None:
         while True:
             self._wake.clear()
+            await self._arrive()
             running = self._running()
             if running is not None:
                 # What the operator has started unchecked is left alone here as well.

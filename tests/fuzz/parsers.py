@@ -313,7 +313,9 @@ class _Manager:
         assert asked - 1.0 < asked + 1.0
 
     check_incoming = check_restored = check
-    started = verify
+
+    async def started(self, domain: domxml.Domain, asked: bool, deadline: Deadline) -> None:
+        await self.verify(domain, deadline)
 
     def kick(self) -> None:
         pass

@@ -10,6 +10,7 @@ class Target:
     def __init__(self):
         self.keys = {}
         self.holder = None
+        self.generation = 0
 
     def pr_capabilities(self, _port):
         return [True, True, True, True]
@@ -19,11 +20,12 @@ class Target:
             Registration(key, port.partition(",")[0], port, port == self.holder, 5)
             for port, key in self.keys.items()
         )
-        return reservation.encode(Reservation(tuple(made)))
+        return reservation.encode(Reservation(tuple(made), self.generation))
 
     def pr_register(self, port, old, new, _aptpl):
         if self.keys.get(port, 0) != old:
             return False
+        self.generation += 1
         self.keys.pop(port, None)
         if new:
             self.keys[port] = new
@@ -41,6 +43,7 @@ class Target:
         gone = [other for other, k in self.keys.items() if k == victim and other != port]
         if self.keys.get(port) != key or not gone:
             return False
+        self.generation += 1
         for other in gone:
             del self.keys[other]
         if self.holder in gone:

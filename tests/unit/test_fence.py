@@ -36,6 +36,13 @@ class Paths:
 class Guest:
     def __init__(self):
         self.calls = []
+        self.paused = False
+
+    async def runs_here(self, _uuid):
+        return True
+
+    async def is_paused(self, _uuid):
+        return self.paused
 
     async def suspend(self, _uuid):
         self.calls.append("suspend")
@@ -52,7 +59,13 @@ class Host:
     def __init__(self, folder, monkeypatch):
         self.target, self.guest, self.keys = Target(), Guest(), Keys(folder)
         self.fence = Fence(
-            Paths(self.target), None, self.keys, self.guest, lambda _: True, lambda: None
+            Paths(self.target),
+            None,
+            self.keys,
+            self.guest,
+            lambda _: True,
+            lambda _: True,
+            lambda: None,
         )
         self.fence._host_id = lambda: 1
         self.there = 2
@@ -151,15 +164,23 @@ def test_a_guest_whose_lun_was_taken_is_suspended_for_good(host):
     host.target.keys, host.target.holder = {THERE: RIVAL}, THERE
     record = host.look()
     assert record.phase == LOST and THERE in record.why and "virsh destroy vm1" in record.why
-    host.look()
-    assert host.guest.calls == ["suspend"] and host.fence.lost == (record,)
+    host.target.keys, host.target.holder = {}, None
+    assert host.look().phase == LOST, "who took it has stopped by now, and has written"
+    assert host.guest.calls == ["suspend"] * 2 and record.why in host.fence.troubles[0]
     host.stop()
-    assert not host.record and host.target.keys == {THERE: RIVAL}
+    assert not host.record and not host.target.keys
+
+
+def test_a_target_that_others_have_left_has_not_forgotten(host):
+    host.start()
+    host.target.keys, host.target.holder = {}, None
+    assert host.target.generation and host.look().phase == LOST
+    assert host.guest.calls == ["suspend"] and not host.target.keys
 
 
 def test_a_target_that_forgot_is_reserved_again_while_the_guest_stands_still(host):
     host.start()
-    host.target.keys, host.target.holder = {}, None
+    host.target.__init__()
     record = host.look()
     assert record.phase == HOLDER and host.guest.calls == ["suspend", "resume"]
     assert list(host.target.keys.values()) == [record.key] * 2
@@ -168,6 +189,23 @@ def test_a_target_that_forgot_is_reserved_again_while_the_guest_stands_still(hos
 def test_fencing_that_is_turned_on_under_a_guest(host):
     assert host.look().phase == HOLDER
     assert host.guest.calls == ["suspend", "resume"]
+
+
+def test_a_guest_that_somebody_paused_stays_so(host):
+    host.guest.paused = True
+    assert host.look().phase == HOLDER
+    assert "resume" not in host.guest.calls
+
+
+def test_fencing_that_can_not_be_turned_on_lets_the_guest_go_on(host, monkeypatch):
+    def refuse(*_):
+        raise errors.Storage("no folder")
+
+    monkeypatch.setattr(host.target, "pr_register", refuse)
+    for _ in range(2):
+        with pytest.raises(errors.Storage, match="no folder"):
+            host.look()
+    assert host.guest.calls == ["suspend", "resume"] and not host.record
 
 
 def test_fencing_that_is_turned_on_where_another_host_writes(host):

@@ -90,7 +90,12 @@ class Workers:
 def world(tmp_path, monkeypatch):
     monkeypatch.setattr(guard.sysfs, "sessions", lambda: (worlds.session(1, A),))
     domains, workers = Domains(), Workers(WWID)
-    return Guard(workers, None, domains, lambda: None, tmp_path), domains, workers, tmp_path
+    return (
+        Guard(workers, None, domains, lambda _: True, lambda: None, tmp_path),
+        domains,
+        workers,
+        tmp_path,
+    )
 
 
 def look(made, *watched, period=0.0):
@@ -112,7 +117,7 @@ def test_a_domain_waits_for_its_lun(world):
     assert made.exchanged == {"sda"} and domains.calls == ["suspend"]
     assert [s.name for s in made.suspended] == ["vm1"]
     workers.wwid = WWID
-    restarted = Guard(workers, None, domains, lambda: None, folder)
+    restarted = Guard(workers, None, domains, lambda _: True, lambda: None, folder)
     look(restarted)
     assert domains.calls == ["suspend", "resume"] and workers.calls == ["rescan", "change"]
     assert not restarted.suspended and not list(folder.iterdir())

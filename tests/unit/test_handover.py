@@ -8,7 +8,7 @@ import pytest
 from kvmlun import errors, handover
 from kvmlun.arrivals import Arrivals
 from kvmlun.handover import Handover
-from kvmlun.keys import Keys
+from kvmlun.keys import ARRIVING, HOLDER, Keys, Record
 from kvmlun.leases import Leases, boottime
 from kvmlun.request import Request
 from kvmlun.wait import Deadline
@@ -30,26 +30,36 @@ class Fence:
     def __init__(self):
         self.calls, self.held = [], None
 
-    async def expect(self, _request, wwid, _deadline):
+    async def expect(self, _request, wwid, _source, _deadline):
         self.calls.append(("expect", wwid))
 
-    async def register(self, _request, wwid, _domain, _deadline):
+    async def register(self, request, wwid, domain, _source, _deadline):
         self.calls.append(("register", wwid))
+        address = request.lun.address
+        self.keys.put(
+            Record(
+                str(wwid), request.domain, domain, 1, ARRIVING, link=request.link,
+                target=address.target, lun=address.lun,
+            )
+        )  # fmt: skip
 
     async def acquire(self, _request, wwid, _domain, _deadline):
         self.calls.append(("acquire", wwid))
         if wwid == self.held:
             raise errors.Refused("held")
 
-    async def hold(self, _domain, _request, wwid):
+    async def hold(self, _domain, request, wwid):
+        assert request.pinned == wwid and request.link == wwid.link
         self.calls.append(("hold", wwid))
+        self.keys.change(self.keys.get(str(wwid)), phase=HOLDER)
 
 
 class Way:
     def __init__(self, folder):
         self.fence, self.here = Fence(), False
+        self.fence.keys = Keys(folder / "keys")
         self.made = Handover(
-            self.fence, Keys(folder / "keys"), Arrivals(folder / "arriving"),
+            self.fence, self.fence.keys, Arrivals(folder / "arriving"),
             Leases(folder / "leases"), self.runs_here, lambda _: True, lambda: 0.0, lambda: None,
         )  # fmt: skip
 

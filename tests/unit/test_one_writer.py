@@ -33,6 +33,7 @@ class Host:
         self.initiator, self.logins = f"iqn.2026-11.com.example:host{number}", 0
         self.here = False  # libvirt has the domain on this host
         self.leased = False  # a hook has asked for it
+        self.seen = 0  # the version of the data that its guest knows
         disk = worlds.disk(f"sd{number}", hctl=f"{number}:0:0:0")
         self.session = worlds.session(number, disk)
         self.request = Request(LUN, f"/nowhere/sd{number}", False, False, UUID, fenced=True)
@@ -40,12 +41,20 @@ class Host:
         self.boot()
 
     @property
+    def key(self):
+        """What the domain's metadata tell, where there was time to write it."""
+        record = self.kept.get(str(WWID))
+        return record.key if record and record.phase in ("holder", LOST) else None
+
+    @property
     def port(self):
         return f"{self.initiator},i,0x{self.logins:012x}"
 
     def boot(self):
         self.kept = Keys(self.folder)
-        self.fence = Fence(self, None, self.kept, self, lambda _: self.here, lambda: None)
+        self.fence = Fence(
+            self, None, self.kept, self, lambda _: self.here, lambda _: True, lambda: None
+        )
         self.fence._host_id = lambda: self.number
 
     def die(self):
@@ -55,11 +64,19 @@ class Host:
         self.boot()
 
     def lose_power(self):
+        self.leave_window()
         self.here = False
         self.world.running.discard(self)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.logins += 1
         self.die()
+
+    def leave_window(self):
+        """An end in the window of a migration: libvirt lets the source go on, without what this
+        guest has written."""
+        if self in self.world.running and any(r.phase == "arriving" for r in self.kept.all):
+            for host in self.world.hosts:
+                host.here = host.here and host in self.world.running
 
     async def call(self, name, *args, timeout):
         await self.world.turn()
@@ -68,12 +85,19 @@ class Host:
         await self.world.turn()
         return answer
 
+    async def runs_here(self, _uuid):
+        await self.world.turn()
+        return self.here
+
+    async def is_paused(self, _uuid):
+        return self not in self.world.running
+
     async def suspend(self, _uuid):
         self.world.running.discard(self)
         return True
 
     async def resume(self, _uuid):
-        self.world.run(self)
+        self.world.run(self, self.seen)
         return True
 
     def begin(self, call):
@@ -92,7 +116,7 @@ class Host:
         try:
             await self.fence.acquire(self.request, WWID, "vm1", Deadline(60))
             self.here = True
-            self.world.run(self)
+            self.world.run(self, self.world.version)
         finally:
             self.leased = False
 
@@ -104,19 +128,21 @@ class Host:
         """libvirt goes on whatever daemons do, once the hooks of the destination are over."""
         other.leased = True
         try:
-            await other.fence.expect(other.request, WWID, Deadline(60))
-            await other.fence.register(other.request, WWID, "vm1", Deadline(60))
+            source = self.key
+            await other.fence.expect(other.request, WWID, source, Deadline(60))
+            await other.fence.register(other.request, WWID, "vm1", source, Deadline(60))
             await self.world.turn()
             if self in self.world.running:
                 self.world.running.discard(self)
                 other.here = True
-                self.world.run(other)
+                self.world.run(other, self.seen)
                 await self.world.turn()
                 self.here = False
         finally:
             other.leased = False
 
     def destroy(self):
+        self.leave_window()
         self.here = False
         self.world.running.discard(self)
 
@@ -132,6 +158,7 @@ class World:
     def __init__(self, folder):
         self.target, self.running, self.waiting, self.said = Target(), set(), [], []
         self.violation = []
+        self.version = 0  # of the data
         self.hosts = [Host(number, self, folder / str(number)) for number in (1, 2)]
 
     async def turn(self):
@@ -139,15 +166,20 @@ class World:
         self.waiting.append(future)
         await future
 
-    def run(self, host):
+    def run(self, host, seen):
+        """Let its guest run, whose memory is of that version of the data."""
+        host.seen = seen
         self.running.add(host)
         self.check(f"host {host.number} runs the guest")
 
     def check(self, what):
         self.said.append(what)
-        writers = [host.number for host in self.running if self.target.lets_write(host.port)]
-        if len(writers) > 1 and not self.violation:
-            self.violation = self.said[-40:]
+        writers = [host for host in self.running if self.target.lets_write(host.port)]
+        if any(host.seen != self.version for host in writers) or len(writers) > 1:
+            self.violation = self.violation or self.said[-40:]
+        for host in writers:
+            self.version += 1
+            host.seen = self.version
 
     def begin(self, event, host):
         self.said.append(f"{event} {host.number}")
@@ -157,22 +189,24 @@ class World:
         elif event == "power":
             host.lose_power()
         elif event == "destroy":
-            host.destroy()
+            # A guest that was shut out has to be seen to before: docs/fencing.md.
+            if other not in self.running:
+                host.destroy()
         elif host.tasks:
             return
         elif event == "look":
             host.begin(host.look())
-        elif event == "start" and not host.here:
+        elif event == "start" and not (host.here or host.leased):
             host.begin(host.start())
-        elif event == "take-over" and not host.here:
+        elif event == "take-over" and not (host.here or host.leased):
             host.begin(host.take_over())
         elif event == "migrate" and host in self.running and not other.here and not other.leased:
             host.begin(host.migrate_to(other))
         elif event == "resume" and host.here and host not in self.running and not other.tasks:
             # A source whose migration has failed, for all that it knows.
             settled = all(record.phase in ("holder", LOST) for record in other.kept.all)
-            if settled:
-                self.run(host)
+            if settled and not host.fence.stops(UUID):
+                self.run(host, host.seen)
 
 
 EVENTS = "start look look migrate migrate start look migrate take-over resume destroy die power"
