@@ -98,7 +98,7 @@ class Fence:
 
     def stops(self, uuid: str) -> bool:
         """Tell whether a domain must not go on for now."""
-        return any(record.phase in (*_WAITING, LOST) for record in self._keys.of(uuid))
+        return any(r.waits or r.phase in (*_WAITING, LOST) for r in self._keys.of(uuid))
 
     @property
     def unsettled(self) -> frozenset[str]:
@@ -193,6 +193,21 @@ class Fence:
         told = ", ".join(each.text for each in rivals) or "nobody"
         log.info("%s: registered with key %s beside %s", request, record.key_text, told)
         self._changed()
+
+    async def renew(self, record: Record) -> None:
+        """Register once more for a domain that is still to arrive, if its source is the holder.
+
+        The target may have lost all registrations, of which the source has its own again.
+        """
+        async with self._turn(record.wwid, Deadline(_SECONDS)):
+            up = [disk for session, disk in self._disks(record.request) if session.up]
+            if not up or self._keys.get(record.wwid) != record:
+                return
+            registrar = self._of(record.request, record.wwid, up, Deadline(_SECONDS))
+            found = await registrar.status()
+            if found.holder and found.holder.key in record.rivals and not found.has(record.key):
+                await registrar.register(record, found.stale(registrar.host))
+                log.warning("%s: registered again for %s", record.wwid, record.name)
 
     async def admit(self, request: Request, disks: Sequence[Disk], deadline: Deadline) -> None:
         """Register more paths of a LUN before they are used, if its domain may write."""
@@ -317,6 +332,9 @@ class Fence:
             await registrar.reserve(record)
         elif step is Step.PREEMPT and record:
             await registrar.preempt(record, victim(record, found, registrar.host))
+        elif step is Step.REJOIN and record:
+            await self._stand_still(record, ARRIVING)
+            await registrar.register(record, found.stale(registrar.host, record.key))
         elif step is Step.REGAIN and record:
             await self._stand_still(record, REGAINING)
             await self._regain(record, request, found, registrar)

@@ -16,8 +16,9 @@ class Step(enum.Enum):
     """What is due for a domain that runs here."""
 
     NOTHING = "it is the holder"
-    RESERVE = "registered, and nobody holds the LUN"
-    PREEMPT = "the host that it came from still has the LUN"
+    RESERVE = "registered, and the LUN is not reserved"
+    PREEMPT = "another one has the LUN as well"
+    REJOIN = "the target has lost its registration; suspended until this host holds the LUN"
     REGAIN = "the target has lost the reservation; suspended until it is there again"
     BEGIN = "fencing was turned on while it runs; suspended until it holds the LUN"
     ADOPT = "it holds the LUN by a key that was not recorded; suspended until it has another"
@@ -35,7 +36,9 @@ def due(record: Record | None, found: Reservation, host: Host) -> Step:
     if record.phase == LOST:
         return Step.LOSE
     if found.held_by(record.key):
-        return Step.PREEMPT if victim(record, found, host) else Step.NOTHING
+        if victim(record, found, host):
+            return Step.PREEMPT
+        return Step.NOTHING if found.reserved == record.key else Step.RESERVE
     if record.phase == BEGINNING:
         return Step.BEGIN if holder is None or holder.key in found.stale(host) else Step.LOSE
     if record.phase == REGAINING:
@@ -44,7 +47,8 @@ def due(record: Record | None, found: Reservation, host: Host) -> Step:
     if not found.registrations and not found.generation:
         return Step.REGAIN
     if not found.has(record.key):
-        return Step.LOSE
+        came = record.phase == ARRIVING and holder and holder.key in record.rivals
+        return Step.REJOIN if came else Step.LOSE
     if victim(record, found, host):
         return Step.PREEMPT
     return Step.LOSE if holder else Step.RESERVE
@@ -59,4 +63,6 @@ def victim(record: Record, found: Reservation, host: Host) -> int:
     rivals = [each for each in found.registrations if each.key in record.rivals]
     if record.phase == ARRIVING and rivals:
         return max(rivals, key=lambda each: each.holder).key
+    if found.held_by(record.key) and (other := found.other_holder(record.key)):
+        return other
     return next(iter(found.stale(host, record.key)), 0)

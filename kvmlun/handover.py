@@ -97,15 +97,18 @@ class Handover:
 
     async def turned(self, uuid: str) -> None:
         """A domain has begun to run, or stands still: if it has arrived it is the holder now.
+        Until then it keeps its registration.
 
         Not by the loop, which looks at all domains first: the source goes on as soon as libvirt
         there believes that the migration has failed.
         """
         arrived = [record for record in self._keys.of(uuid) if record.phase == ARRIVING]
         try:
-            if not arrived or not await self._runs_here(uuid):
-                return
+            here = bool(arrived) and await self._runs_here(uuid)
             for record in arrived:
+                if not here:
+                    await self._fence.renew(record)
+                    continue
                 request = record.request
                 assert request.pinned
                 domain = Watched(uuid, record.name, (request,))

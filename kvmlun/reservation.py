@@ -51,12 +51,16 @@ class Registration:
 class Reservation:
     """All registrations of one LUN at one moment.
 
+    `reserved` is the key that READ RESERVATION tells, 0 for none: the same as the holder's, but
+    not always with LIO (see `holder`).
+
     `generation` counts what changed them since the target began to (SPC-5, 6.16.2: PRGENERATION
     is 0 after a power on), so it tells a target that has forgotten from one that was left.
     """
 
     registrations: tuple[Registration, ...] = ()
     generation: int = 0
+    reserved: int = 0
 
     @property
     def holder(self) -> Registration | None:
@@ -93,6 +97,10 @@ class Reservation:
 
     def held_by(self, key: int) -> bool:
         return self.holder is not None and self.holder.key == key
+
+    def other_holder(self, key: int) -> int:
+        """Return the key of a holder beside that of `key`, 0 if there is none."""
+        return next((each.key for each in self.registrations if each.holder and each.key != key), 0)
 
     def stale(self, host: Host, key: int = 0) -> tuple[int, ...]:
         """Keys of this host other than `key`: what earlier logins of it left on the target.
@@ -221,6 +229,11 @@ def full_status(data: bytes) -> Reservation:
     return Reservation(tuple(found), int.from_bytes(data[:4], "big"))
 
 
+def reserved(data: bytes) -> int:
+    """Parse the answer of READ RESERVATION (SPC-5, 6.16.3): the holder's key, 0 without one."""
+    return int.from_bytes(data[8:16], "big") if int.from_bytes(data[4:8], "big") >= 16 else 0
+
+
 def _port(transport_id: bytes) -> str:
     """Return the name in an iSCSI TransportID, "" for another one."""
     if len(transport_id) < 4 or transport_id[0] & 0xF != _ISCSI:
@@ -246,7 +259,7 @@ def parameters(key: int, service_key: int, aptpl: bool) -> bytes:
 def decode(value: dict[str, Any]) -> Reservation:
     """Build what encode() made JSON of."""
     registrations = (Registration(**each) for each in value["registrations"])
-    return Reservation(tuple(registrations), value["generation"])
+    return Reservation(tuple(registrations), value["generation"], value["reserved"])
 
 
 def encode(reservation: Reservation) -> dict[str, Any]:

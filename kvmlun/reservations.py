@@ -8,6 +8,7 @@ that one. Arguments and results are what JSON can carry.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import struct
@@ -18,7 +19,7 @@ from typing import Any
 from . import errors, reservation, scsi, sgio, vpd
 
 _IN, _OUT = 0x5E, 0x5F
-_REPORT_CAPABILITIES, _READ_FULL_STATUS = 2, 3
+_READ_RESERVATION, _REPORT_CAPABILITIES, _READ_FULL_STATUS = 1, 2, 3
 _REGISTER, _RESERVE, _PREEMPT_AND_ABORT = 0, 1, 5
 _TYPE = reservation.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
 _LENGTH = 8192
@@ -57,7 +58,9 @@ def pr_capabilities(name: str, number: str, wwid: str) -> list[bool]:
 def pr_status(name: str, number: str, wwid: str) -> dict[str, Any]:
     """Return what reservation.decode() makes a Reservation of."""
     with _disk(name, number, wwid) as disk:
-        return reservation.encode(reservation.full_status(_in(disk, _READ_FULL_STATUS)))
+        found = reservation.full_status(_in(disk, _READ_FULL_STATUS))
+        reserved = reservation.reserved(_in(disk, _READ_RESERVATION))
+    return reservation.encode(dataclasses.replace(found, reserved=reserved))
 
 
 def pr_register(name: str, number: str, wwid: str, old: int, new: int, aptpl: bool) -> bool:

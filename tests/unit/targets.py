@@ -20,7 +20,9 @@ class Target:
             Registration(key, port.partition(",")[0], port, port == self.holder, 5)
             for port, key in self.keys.items()
         )
-        return reservation.encode(Reservation(tuple(made), self.generation))
+        return reservation.encode(
+            Reservation(tuple(made), self.generation, self.keys.get(self.holder, 0))
+        )
 
     def pr_register(self, port, old, new, _aptpl):
         if self.keys.get(port, 0) != old:

@@ -48,6 +48,9 @@ class Fence:
         if wwid == self.held:
             raise errors.Refused("held")
 
+    async def renew(self, record):
+        self.calls.append(("renew", record.wwid))
+
     async def hold(self, _domain, request, wwid):
         assert request.pinned == wwid and request.link == wwid.link
         self.calls.append(("hold", wwid))
@@ -96,11 +99,11 @@ def test_a_migration_is_the_holder_when_it_runs_here_and_not_before(way):
     assert {call for call, _ in way.fence.calls} == {"expect"}
     way.started()
     way.turned()
-    assert [call for call, _ in way.fence.calls[2:]] == ["register", "register"]
+    assert [call for call, _ in way.fence.calls[2:]] == ["register"] * 2 + ["renew"] * 2
     way.here = True
     way.turned()
     way.turned()
-    assert [call for call, _ in way.fence.calls[4:]] == ["hold", "hold"]
+    assert [call for call, _ in way.fence.calls[6:]] == ["hold", "hold"]
 
 
 def test_a_start_after_an_announcement_has_to_become_the_holder(way, monkeypatch):

@@ -6,11 +6,13 @@ targets do is shown in the lab.
 
 import asyncio
 import contextlib
+import itertools
 import shutil
+import time
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kvmlun import errors, fence
@@ -33,6 +35,8 @@ class Host:
         self.initiator, self.logins = f"iqn.2026-11.com.example:host{number}", 0
         self.here = False  # libvirt has the domain on this host
         self.leased = False  # a hook has asked for it
+        self.taken = False  # over, and not started yet
+        self.told = None  # the key of the host that the domain came from
         self.seen = 0  # the version of the data that its guest knows
         disk = worlds.disk(f"sd{number}", hctl=f"{number}:0:0:0")
         self.session = worlds.session(number, disk)
@@ -42,9 +46,9 @@ class Host:
 
     @property
     def key(self):
-        """What the domain's metadata tell, where there was time to write it."""
+        """What the domain's metadata tell: of the host that it came from until this one holds."""
         record = self.kept.get(str(WWID))
-        return record.key if record and record.phase in ("holder", LOST) else None
+        return record.key if record and record.phase in ("holder", LOST) else self.told
 
     @property
     def port(self):
@@ -65,7 +69,7 @@ class Host:
 
     def lose_power(self):
         self.leave_window()
-        self.here = False
+        self.here = self.taken = False
         self.world.running.discard(self)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.logins += 1
@@ -115,13 +119,14 @@ class Host:
         self.leased = True
         try:
             await self.fence.acquire(self.request, WWID, "vm1", Deadline(60))
-            self.here = True
+            self.here, self.taken, self.told = True, False, None
             self.world.run(self, self.world.version)
         finally:
             self.leased = False
 
     async def take_over(self):
         found = await self.fence.others(self.request, WWID, Deadline(60))
+        self.taken = True
         await self.fence.take_over(self.request, WWID, "vm1", found.keys, Deadline(60))
 
     async def migrate_to(self, other):
@@ -134,7 +139,7 @@ class Host:
             await self.world.turn()
             if self in self.world.running:
                 self.world.running.discard(self)
-                other.here = True
+                other.here, other.told = True, source
                 self.world.run(other, self.seen)
                 await self.world.turn()
                 self.here = False
@@ -149,7 +154,7 @@ class Host:
     async def look(self):
         """What the loop does: those that run here hold their LUN, the others give it up."""
         for record in self.kept.all:
-            await self.fence.give_up(record, lambda _: self.here or self.leased, 0.0)
+            await self.fence.give_up(record, lambda _: self.here or self.leased or self.taken, 0.0)
         if self in self.world.running:
             await self.fence.hold(Watched(UUID, "vm1", (self.request,)), self.request, WWID)
 
@@ -238,9 +243,18 @@ def quick(monkeypatch):
     monkeypatch.setattr(fence, "_LOSER_SECONDS", 0.0)
     monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setattr("kvmlun.fence.log", mock.Mock())
+    # No two uses of the LUN begin in one second.
+    clock = mock.Mock(wraps=time, time=itertools.count(1_800_000_000).__next__)
+    monkeypatch.setattr("kvmlun.reservation.time", clock)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+@settings(
+    max_examples=150,
+    phases=[Phase.reuse, Phase.generate],
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
 @given(steps=STEPS)
 def test_two_guests_never_write(tmp_path_factory, quick, steps):
     world = World(tmp_path_factory.mktemp("world"))
