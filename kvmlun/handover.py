@@ -50,6 +50,8 @@ class Handover:
         self._grace = grace
         self._changed = changed
         self._giving_up: dict[str, asyncio.Task[None]] = {}
+        self._turning: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
 
     def announce(self, domain: Domain, requests: Iterable[Request]) -> None:
         """A migration to here has begun."""
@@ -95,31 +97,46 @@ class Handover:
             await self._acquire(domain, fenced, deadline)
         self.ended(domain.uuid)
 
-    async def turned(self, uuid: str) -> None:
+    def turned(self, uuid: str) -> None:
         """A domain has begun to run, or stands still: if it has arrived it is the holder now.
-        Until then it keeps its registration.
 
         Not by the loop, which looks at all domains first: the source goes on as soon as libvirt
         there believes that the migration has failed.
         """
+        if uuid in self._turning:
+            self._again.add(uuid)
+        elif any(record.phase == ARRIVING for record in self._keys.of(uuid)):
+            task = asyncio.ensure_future(self._turn(uuid))
+            self._turning[uuid] = task
+            task.add_done_callback(functools.partial(self._done, uuid))
+
+    def arrive(self) -> None:
+        """Do the same for all, as for those that ran before this daemon did."""
+        for uuid in {record.uuid for record in self._keys.all if record.phase == ARRIVING}:
+            self.turned(uuid)
+
+    async def _turn(self, uuid: str) -> None:
         arrived = [record for record in self._keys.of(uuid) if record.phase == ARRIVING]
-        try:
-            here = bool(arrived) and await self._runs_here(uuid)
-            for record in arrived:
-                if not here:
-                    await self._fence.renew(record)
-                    continue
-                request = record.request
-                assert request.pinned
+        here = await self._runs_here(uuid)
+        for record in arrived:
+            request = record.request
+            assert request.pinned
+            if here:
                 domain = Watched(uuid, record.name, (request,))
                 await self._fence.hold(domain, request, request.pinned)
-        except errors.Error as problem:
-            log.warning("%s is tried again soon: %s", arrived[0].name, problem)
+            else:
+                await self._fence.renew(record)
 
-    async def arrive(self) -> None:
-        """Do the same for all, as for those that ran before this daemon did."""
-        uuids = {record.uuid for record in self._keys.all if record.phase == ARRIVING}
-        await asyncio.gather(*map(self.turned, uuids))
+    def _done(self, uuid: str, task: asyncio.Task[None]) -> None:
+        del self._turning[uuid]
+        problem = None if task.cancelled() else task.exception()
+        if isinstance(problem, errors.Error):
+            log.warning("%s: its reservation: %s; tried again soon", uuid, problem)
+        elif problem:
+            log.error("%s: its reservation", uuid, exc_info=problem)
+        if uuid in self._again:
+            self._again.discard(uuid)
+            self.turned(uuid)
 
     async def _acquire(
         self, domain: Domain, fenced: Iterable[tuple[Wwid, Request]], deadline: Deadline

@@ -342,7 +342,7 @@ class Manager:
 
     def _turned(self, uuid: str) -> None:
         if self._keys.of(uuid):
-            asyncio.ensure_future(self.handover.turned(uuid))
+            self.handover.turned(uuid)
             self._watch.turned(uuid)
 
     def _without_released(self, listing: Listing) -> Listing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from . import hookproto, sysfs
@@ -38,7 +38,7 @@ class Watch:
         guard: Guard,
         fence: Fence,
         running: Callable[[], list[Watched] | None],
-        arrive: Callable[[], Awaitable[None]],
+        arrive: Callable[[], None],
         period: Callable[[], float],
         kick: Callable[[], None],
         show: Callable[[], None],
@@ -93,7 +93,7 @@ class Watch:
     async def _domains(self) -> None:
         while True:
             self._wake.clear()
-            await self._arrive()
+            self._arrive()
             running = self._running()
             if running is not None:
                 # What the operator has started unchecked is left alone here as well.

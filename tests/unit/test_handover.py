@@ -76,8 +76,17 @@ class Way:
     def started(self):
         asyncio.run(self.made.started(DOMAIN, REQUESTS, Deadline(60)))
 
-    def turned(self):
-        asyncio.run(self.made.turned(UUID))
+    def turned(self, *, again=False):
+        """Tell it once, or twice at the same moment."""
+
+        async def told():
+            self.made.turned(UUID)
+            if again:
+                self.made.turned(UUID)
+            while self.made._turning:
+                await asyncio.sleep(0)
+
+        asyncio.run(told())
 
 
 @pytest.fixture
@@ -101,7 +110,7 @@ def test_a_migration_is_the_holder_when_it_runs_here_and_not_before(way):
     way.turned()
     assert [call for call, _ in way.fence.calls[2:]] == ["register"] * 2 + ["renew"] * 2
     way.here = True
-    way.turned()
+    way.turned(again=True)
     way.turned()
     assert [call for call, _ in way.fence.calls[6:]] == ["hold", "hold"]
 

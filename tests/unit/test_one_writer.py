@@ -7,6 +7,7 @@ targets do is shown in the lab.
 import asyncio
 import contextlib
 import itertools
+import os
 import shutil
 import time
 from unittest import mock
@@ -214,6 +215,8 @@ class World:
                 self.run(host, host.seen)
 
 
+# Many more find more: KVMLUN_EXAMPLES=20000 takes some five minutes.
+EXAMPLES = int(os.environ.get("KVMLUN_EXAMPLES", "150"))
 EVENTS = "start look look migrate migrate start look migrate take-over resume destroy die power"
 STEPS = st.lists(st.integers(0, 1 << 12), min_size=60, max_size=250)
 
@@ -249,7 +252,7 @@ def quick(monkeypatch):
 
 
 @settings(
-    max_examples=150,
+    max_examples=EXAMPLES,
     phases=[Phase.reuse, Phase.generate],
     deadline=None,
     suppress_health_check=list(HealthCheck),
