@@ -87,11 +87,12 @@ def _parser() -> argparse.ArgumentParser:
     repin.add_argument("--yes", action="store_true", help="confirmed: do not ask")
     repin.set_defaults(run=_volume_repin)
     takeover = verbs.add_parser(
-        "takeover", help="take a VM's fenced LUNs from a dead host, to start it here"
+        "takeover", help="shut out the host that holds a VM's fenced LUNs, to start it here"
     )
     takeover.add_argument("vm", metavar="VM")
-    takeover.add_argument("--yes", action="store_true", help="confirmed: do not ask")
-    takeover.add_argument(
+    either = takeover.add_mutually_exclusive_group()
+    either.add_argument("--yes", action="store_true", help="confirmed: do not ask")
+    either.add_argument(
         "--give-up", action="store_true", help="let go of what was taken over and not started"
     )
     takeover.set_defaults(run=_takeover)
