@@ -647,9 +647,11 @@ def _check_source(
     holder = found.holder
     if holder and not _is_ours(holder):
         raise reservation.held(str(request), holder, "")
-    if holder and source and holder.key != source:
+    # Also where nobody holds it: who shut the source out has stopped its VM by now.
+    if source and not found.held_by(source):
+        by = f"{holder.text} holds it" if holder else "nobody holds it"
         raise errors.Refused(
-            f"{request}: {holder.text} holds it, and the host that the VM comes from does not "
+            f"{request}: {by}, and the host that the VM comes from does not "
             f"(key {reservation.key_text(source)}); if it has just come there try again, if it was "
             "shut out there its VM must not go on"
         )
