@@ -141,8 +141,16 @@ def shared_resident(installed: stage.Stage) -> Iterator[shared_vm.Resident]:
     resident.close()
 
 
-@pytest.fixture(scope="module")
-def shared_traveller(installed: stage.Stage) -> Iterator[shared_vm.Traveller]:
-    traveller = shared_vm.Traveller(installed)
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.campaign)],
+    ids=["plain", "fenced"],
+)
+def shared_traveller(
+    installed: stage.Stage, request: pytest.FixtureRequest
+) -> Iterator[shared_vm.Traveller]:
+    if request.param and installed.peer.name == "naive":
+        pytest.skip("only kvmlun fences")
+    traveller = shared_vm.Traveller(installed.fenced() if request.param else installed)
     yield traveller
     traveller.close()

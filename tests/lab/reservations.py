@@ -62,12 +62,12 @@ def parse(text: str) -> Reservation:
 def wait_holder(storage: san.San, volume: san.Volume, host: machine.Machine) -> Reservation:
     """Wait until this host holds the LUN's reservation, and nobody else may write."""
 
-    def held() -> Reservation | None:
+    def held() -> list[Reservation]:
         found = look(storage, volume)
-        alone = found.holder is not None and found.initiators == [host.initiator]
-        return found if alone else None
+        return [found] if found.holder and found.initiators == [host.initiator] else []
 
-    return wait.wait_for(f"{host.name} as the only holder", held, SECONDS)
+    (found,) = wait.wait_for(f"{host.name} as the only holder", held, SECONDS)
+    return found
 
 
 def left(storage: san.San, hosts: Sequence[machine.Machine]) -> list[str]:

@@ -1,6 +1,6 @@
 """One running VM for all rows of a module, started again where a row has left none."""
 
-from tests.lab import machine
+from tests.lab import machine, reservations
 from tests.lab.stage import Stage
 from tests.lab.vm import Vm
 
@@ -25,6 +25,11 @@ class Resident:
     def vm(self) -> Vm:
         assert self.running, "a row asks for it with open() first"
         return self.running
+
+    def held(self) -> None:
+        """With fencing on, the storage lets the VM's host write and no other."""
+        for volume in self.vm.volumes if self.stage.fencing else ():
+            reservations.wait_holder(self.stage.san, volume, self.here)
 
     def lost(self) -> None:
         """A row has failed: nobody knows what it left."""
@@ -56,4 +61,5 @@ class Traveller(Resident):
         self.arrived()
         if writing:
             self.vm.wait_writes(self.here)
+        self.held()
         self.stage.wait_clean(self.there)

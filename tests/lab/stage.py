@@ -1,5 +1,6 @@
 """A lab made ready for VMs: the storage's peer, and clean hosts between tests."""
 
+import copy
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -34,6 +35,12 @@ class Stage:
         if only:
             self.kvms = [up[only]]
             self.base = f"{BASE}.{only}"
+
+    def fenced(self) -> "Stage":
+        """Return this stage with fencing on."""
+        made = copy.copy(self)
+        made.fencing = True
+        return made
 
     def install(self, *hosts: machine.Machine, bare: Sequence[machine.Machine] = ()) -> None:
         """Make `hosts` (all by default) ready for VMs; those in `bare` without the peer."""
@@ -87,7 +94,7 @@ class Stage:
     def attach(self, to: vm.Vm, volume: san.Volume) -> None:
         """Attach a LUN as vdb to a VM that runs on the first host; it holds it from then on."""
         host = self.kvms[0]
-        self.peer.know(host, "more", [volume])
+        self.know(host, "more", [volume])
         link = host.run("kvmlun connect more-0").out.strip()
         disk = guest.disk_xml(guest.Disk(link, "vdb"))
         host.run(["virsh", "attach-device", to.uuid, "/dev/stdin", "--live"], input=disk)
@@ -97,6 +104,12 @@ class Stage:
             lambda: observe.users(host, volume.wwid) == [to.name],
             CLEAN_SECONDS,
         )
+
+    def define_also(self, made: vm.Vm, host: machine.Machine) -> None:
+        """Define a VM on one more host, which knows its disks, so that it can be started there."""
+        made.define(host)
+        if self.peer.name != "naive":
+            self.know(host, made.name, made.volumes)
 
     def vm(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import CommandFailed, guest, observe, trap, wait_for
+from tests.lab import CommandFailed, guest, migration, observe, remote, trap, wait_for
 from tests.lab.machine import Machine
 from tests.lab.shared_vm import Traveller
 from tests.lab.vm import LIVE, Vm
@@ -29,8 +29,9 @@ def traveller(shared_traveller: Traveller, failed, request) -> Iterator[Travelle
         return
     assert made.vm.state(made.here) == "running"
     made.vm.wait_writes(made.here)
+    made.held()
     made.stage.wait_clean(made.there)
-    if request.config.getoption("--long") or request.node.name == LAST:
+    if request.config.getoption("--long") or request.node.originalname == LAST:
         made.move(LIVE)
 
 
@@ -50,22 +51,8 @@ def with_xml(traveller: Traveller, old: str, new: str) -> None:
     here.put(changed.encode(), "/tmp/changed.xml")
 
 
-def copying(vm: Vm, host: Machine) -> bool:
-    job = host.run(["virsh", "domjobinfo", vm.uuid], check=False).out
-    return "Memory processed" in job and "Memory processed: 0" not in job
-
-
 def copied(traveller: Traveller) -> None:
-    """Let a migration that begin() began copy what is left, and the source be paused for it."""
-    vm, here = traveller.vm, traveller.here
-    here.run(["virsh", "migrate-setspeed", vm.uuid, "1000"])
-    wait_for("the end of copying", lambda: vm.state(here) == "paused", 120)
-    completed = f"""virsh qemu-monitor-command {vm.uuid} '{{"execute":"query-migrate"}}'"""
-    wait_for(
-        "the end of copying",
-        lambda: '"status":"completed"' in here.run(completed, check=False).out,
-        60,
-    )
+    migration.copied(traveller.vm, traveller.here)
 
 
 def decided(vm: Vm, there: Machine) -> str:
@@ -82,24 +69,8 @@ def agrees(vm: Vm, host: Machine) -> bool:
     return alive(vm, host) == bool(observe.observe(host).sessions)
 
 
-# The guest's first output there follows the moment at which libvirt lets it go on, in Finish.
-_KILLER = """
-import os, subprocess, sys
-path = sys.argv[1]
-size = lambda: os.path.getsize(path) if os.path.exists(path) else 0
-before = size()
-while size() == before:
-    pass
-subprocess.run("kill -9 $(systemctl show -P MainPID libvirtd)", shell=True, check=True)
-"""
-
-
-def begin(traveller: Traveller, options: str):
-    """Start a migration that takes long, and return it when memory is being copied."""
-    vm, here = traveller.vm, traveller.here
-    running = here.spawn(vm.migration(traveller.there, f"{LIVE} --bandwidth 1 {options}"))
-    wait_for("memory to be copied", lambda: copying(vm, here), 60)
-    return running
+def begin(traveller: Traveller, options: str) -> remote.Spawned:
+    return migration.begin(traveller.vm, traveller.here, traveller.there, options)
 
 
 def test_refused_in_begin(traveller: Traveller) -> None:
@@ -290,7 +261,7 @@ def test_a_disk_that_the_destination_cannot_write_in_finish(traveller: Traveller
     running = begin(traveller, "")
     (disk,) = observe.observe(there).disks
     there.run(["blockdev", "--setro", f"/dev/{disk}"])
-    traveller.here.run(["virsh", "migrate-setspeed", traveller.vm.uuid, "1000"])
+    migration.hurry(traveller.vm, traveller.here)
     assert running.wait(120).rc != 0
 
 
@@ -302,8 +273,8 @@ def test_libvirtd_killed_at_the_destination_in_finish(traveller: Traveller) -> N
     """
     vm, here, there = traveller.vm, traveller.here, traveller.there
     running = begin(traveller, "--p2p")
-    killer = there.spawn(["python3", "-c", _KILLER, guest.CONSOLE.format(name=vm.name)])
-    here.run(["virsh", "migrate-setspeed", vm.uuid, "1000"])
+    killer = trap.killer(there, vm, "libvirtd")
+    migration.hurry(vm, here)
     assert killer.wait(180).rc == 0, killer.err
     running.wait(180)
     hosts = (here, there)
