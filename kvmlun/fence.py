@@ -54,8 +54,8 @@ class Fence:
     """Takes, hands over, gives up and watches them. Methods raise errors.Error.
 
     `uses` tells whether a record's domain still has that LUN, `may_go_on` whether nothing but a
-    reservation keeps a domain (its UUID) suspended; `changed` is called when a domain's hold on a
-    LUN has changed.
+    reservation keeps a domain (its UUID) suspended; `changed` is called when the hold
+    of a domain (its UUID) on a LUN has changed.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Fence:
         domains: Domains,
         uses: Callable[[Record], bool],
         may_go_on: Callable[[str], bool],
-        changed: Callable[[], None],
+        changed: Callable[[str], None],
     ) -> None:
         self._workers = workers
         self._maps = maps
@@ -140,7 +140,7 @@ class Fence:
                 raise problem
             self._keys.change(record, phase=HOLDER)
         log.info("%s: reserved for %s with key %s", request, domain, record.key_text)
-        self._changed()
+        self._changed(request.domain)
 
     async def _rivals(
         self, registrar: Registrar, request: Request, domain: str, won: bool
@@ -192,7 +192,7 @@ class Fence:
             await registrar.register(record, stale)
         told = ", ".join(each.text for each in rivals) or "nobody"
         log.info("%s: registered with key %s beside %s", request, record.key_text, told)
-        self._changed()
+        self._changed(request.domain)
 
     async def renew(self, record: Record) -> None:
         """Register once more for a domain that is still to arrive, if its source is the holder.
@@ -297,7 +297,7 @@ class Fence:
         if record.phase != HOLDER:
             record = self._keys.change(record, phase=HOLDER, rivals=())
             log.info("%s: holds %s with key %s", record.name, record.wwid, record.key_text)
-            self._changed()
+            self._changed(record.uuid)
         if record.waits:
             record = await self._go_on(record)
         new = [disk for disk in registrar.disks if disk.hctl not in record.paths]
@@ -388,7 +388,7 @@ class Fence:
             waits = mine or guarded or not await _soon(self._domains.is_paused(record.uuid))
             # Before it is done, so that a restart of the daemon in between leaves no VM behind.
             self._keys.change(record, phase=phase, waits=waits)
-            self._changed()
+            self._changed(record.uuid)
         await _soon(self._domains.suspend(record.uuid))
 
     async def _regain(
@@ -425,7 +425,7 @@ class Fence:
             )
             record = self._keys.change(record, phase=LOST, why=why, waits=False)
             log.error("%s is suspended: %s", domain.name, why)
-            self._changed()
+            self._changed(record.uuid)
         try:
             if found.has(record.key):
                 await registrar.unregister(record)
@@ -448,14 +448,14 @@ class Fence:
                 up = [disk for is_up, disk in paths if is_up]
                 try:
                     if up and await self._gone(record, up, not patience.left):
-                        return self._changed()
+                        return self._changed(record.uuid)
                 except errors.Error as error:
                     problem = str(error)
                 if not patience.left and not _may_come_back(paths):
                     log.warning("key %s may be left on %s: %s; the next start on this host removes "
                                 "it", record.key_text, record.wwid, problem)  # fmt: skip
                     self._keys.drop(record)
-                    return self._changed()
+                    return self._changed(record.uuid)
                 if not patience.left:
                     raise errors.Storage(problem)
             await asyncio.sleep(_POLL_SECONDS)
@@ -542,7 +542,7 @@ class Fence:
                 "%s: taken over for %s from %s, which had it since %s",
                 request, domain, other.text, reservation.local_time(other.key),
             )  # fmt: skip
-        self._changed()
+        self._changed(request.domain)
         return others
 
     # parts

@@ -115,6 +115,20 @@ class Libvirt:
         """
         return await self._call(lambda: self._list(incoming))
 
+    async def guest(self, uuid: str) -> Guest | None:
+        """Look at one domain, None if it is gone; not behind a listing. Raises errors.Storage."""
+
+        def call() -> Guest | None:
+            try:
+                domain = self._open().lookupByUUIDString(uuid)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return None
+            return _guest(domain, frozenset([uuid]))
+
+        return await self._call(call, self._guard)
+
     async def set_metadata(self, uuid: str, live: bool, xml: str | None) -> None:
         """Write or (None) remove our element in the live or the persistent definition."""
         flags = libvirt.VIR_DOMAIN_AFFECT_LIVE if live else libvirt.VIR_DOMAIN_AFFECT_CONFIG

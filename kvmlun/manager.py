@@ -36,7 +36,7 @@ from .domxml import Domain
 from .fence import Fence
 from .guard import Guard
 from .handover import Handover
-from .keys import Keys, Record
+from .keys import HOLDER, Keys, Record
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
@@ -65,6 +65,8 @@ _BUSY_SECONDS = 2.0
 # A path that is missing is tried again after this time.
 _JOIN_SECONDS = 15.0
 _JOIN_PATIENCE = 10.0
+# libvirt lets nobody write metadata before the job of a migration has ended, and tells nobody.
+_TELL_TRIES, _TELL_SECONDS = 40, 0.25
 # Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
 # hooks follow each other without end.
 _SOAK_SECONDS = 0.5
@@ -98,6 +100,7 @@ class Manager:
         self._workers = workers
         self._retry = Retry()
         self._keys = keys
+        self._telling: dict[str, asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
@@ -336,9 +339,26 @@ class Manager:
     def _uses(self, record: Record) -> bool:
         return inventory.uses(record.uuid, record.wwid, self.listing, sysfs.sessions())
 
-    def _key_changed(self) -> None:
+    def _key_changed(self, uuid: str) -> None:
         self._show()
         self.kick()
+        if uuid not in self._telling and any(r.phase == HOLDER for r in self._keys.of(uuid)):
+            task = asyncio.ensure_future(self._tell_key(uuid))
+            self._telling[uuid] = task
+            task.add_done_callback(lambda _: self._telling.pop(uuid))
+
+    async def _tell_key(self, uuid: str) -> None:
+        """Have the metadata tell the key of a domain that has arrived before it leaves again."""
+        try:
+            for _ in range(_TELL_TRIES):
+                guest = await self.libvirt.guest(uuid)
+                if guest is None or not guest.active:
+                    return
+                if guest.settled:
+                    return await self._write_metadata(Listing(boottime(), (guest,)))
+                await asyncio.sleep(_TELL_SECONDS)
+        except errors.Storage as problem:
+            log.warning("%s: its key is told later: %s", uuid, problem)
 
     def _turned(self, uuid: str) -> None:
         if self._keys.of(uuid):
@@ -397,7 +417,8 @@ class Manager:
             return _BUSY_SECONDS if self._anything() else settings.audit
         self.handover.give_up()
         self._watch.wake()
-        await self._write_metadata()
+        if self.listing:
+            await self._write_metadata(self.listing)
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
@@ -497,9 +518,8 @@ class Manager:
         except errors.Storage as error:
             log.warning("lease of %s: %s", uuid, error)
 
-    async def _write_metadata(self) -> None:
-        assert self.listing is not None
-        for write in metadata.wanted(self.listing, sysfs.sessions(), self.config, self._keys.all):
+    async def _write_metadata(self, listing: Listing) -> None:
+        for write in metadata.wanted(listing, sysfs.sessions(), self.config, self._keys.all):
             try:
                 await self.libvirt.set_metadata(write.uuid, write.live, write.xml)
                 log.info("%s: wrote the %s metadata", write.name, write.where)

@@ -65,7 +65,7 @@ class Host:
             self.guest,
             lambda _: True,
             lambda _: True,
-            lambda: None,
+            lambda _: None,
         )
         self.fence._host_id = lambda: 1
         self.there = 2

@@ -58,7 +58,7 @@ class Host:
     def boot(self):
         self.kept = Keys(self.folder)
         self.fence = Fence(
-            self, None, self.kept, self, lambda _: self.here, lambda _: True, lambda: None
+            self, None, self.kept, self, lambda _: self.here, lambda _: True, lambda _: None
         )
         self.fence._host_id = lambda: self.number
 
