@@ -415,22 +415,23 @@ class Fence:
         found: Reservation,
         registrar: Registrar,
     ) -> None:
-        """Done again each time: the daemon may have died in it, or somebody resumed the domain."""
+        """Done again each time: somebody may have resumed the domain."""
         assert record
-        if record.phase != LOST:
-            by = found.holder.text if found.holder else "another host"
-            why = (
-                f"{request}: {by} has taken it, so what its guest has here is out of date; "
-                f"virsh destroy {domain.name} ends what is left of it on this host"
-            )
-            record = self._keys.change(record, phase=LOST, why=why, waits=False)
-            log.error("%s is suspended: %s", domain.name, why)
-            self._changed(record.uuid)
         try:
             if found.has(record.key):
                 await registrar.unregister(record)
         finally:
             await _soon(self._domains.suspend(domain.uuid))
+        if record.phase == LOST:
+            return
+        by = found.holder.text if found.holder else "another host"
+        why = (
+            f"{request}: {by} has taken it, so what its guest has here is out of date; "
+            f"virsh destroy {domain.name} ends what is left of it on this host"
+        )
+        self._keys.change(record, phase=LOST, why=why, waits=False)
+        log.error("%s is suspended: %s", domain.name, why)
+        self._changed(record.uuid)
 
     async def give_up(self, record: Record, needed: Callable[[Record], bool], grace: float) -> None:
         """Take a key off the target, unless it is `needed`.
