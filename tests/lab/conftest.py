@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, hands, own, peers, pool, shared_vm, stage
+from tests.lab import Lab, hands, own, peers, pool, rows, shared_vm, stage
 
 FAILED, DONE = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
@@ -53,7 +53,7 @@ def results(config: pytest.Config) -> list[dict[str, str]]:
 
 
 def row_name(item: pytest.Item) -> str:
-    return f"{item.path.stem.removeprefix('test_')}: {item.name.removeprefix('test_')}"
+    return rows.row_name(item.path.stem.removeprefix("test_"), item.name.removeprefix("test_"))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -62,4 +62,12 @@ def names() -> frozenset[str]:
     command = [sys.executable, "-m", "pytest", "tests/lab", "--long", "--collect-only", "-q"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     found = (line.split("/test_", 1)[1] for line in listed.splitlines() if "::test_" in line)
-    return frozenset(line.replace(".py::test_", ": ") for line in found)
+    return frozenset(row_name(*line.split(".py::test_", 1)) for line in found)
+
+
+def row_name(module: str, test: str) -> str:
+    """Return a row's name in results, by its module and test without their ``test_``.
+
+    What runs fenced as well is called as it was before there was fencing.
+    """
+    return f"{module}: {test}".replace("[plain]", "").replace("[plain-", "[")

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.lab import campaign
+from tests.lab import campaign, rows
 
 
 def put(folder, commit, peer, **rows):
@@ -58,3 +58,9 @@ def test_a_row_shows_who_passes_how_often_and_since_when():
         ("x: b", "skipped", "now"),
         ("x: c", "passed", "now"),
     ]
+
+
+def test_a_row_that_runs_fenced_as_well_keeps_its_name():
+    assert rows.row_name("migrate_fails", "client_killed[plain]") == "migrate_fails: client_killed"
+    assert rows.row_name("x", "killed_in[plain-migrate]") == "x: killed_in[migrate]"
+    assert rows.row_name("x", "killed_in[fenced-migrate]") == "x: killed_in[fenced-migrate]"
