@@ -81,9 +81,8 @@ class Fence:
         self._told: dict[str, str] = {}  # the last complaint about a LUN
         # By WWID; each question is a "reservation conflict" in this host's kernel log.
         self._can: dict[str, Capabilities] = {}
-        self._failed: dict[
-            str, str
-        ] = {}  # LUNs that could not be fenced under their guest, and why
+        # LUNs that could not be fenced under their guest, and why.
+        self._failed: dict[str, str] = {}
 
     @property
     def troubles(self) -> tuple[str, ...]:
@@ -200,10 +199,9 @@ class Fence:
         The target may have lost all registrations, of which the source has its own again.
         """
         async with self._turn(record.wwid, Deadline(_SECONDS)):
-            up = [disk for session, disk in self._disks(record.request) if session.up]
-            if not up or self._keys.get(record.wwid) != record:
+            if self._keys.get(record.wwid) != record or not self._up(record.request):
                 return
-            registrar = self._of(record.request, record.wwid, up, Deadline(_SECONDS))
+            registrar = self._reached(record.request, record.wwid, Deadline(_SECONDS))
             found = await registrar.status()
             if found.holder and found.holder.key in record.rivals and not found.has(record.key):
                 await registrar.register(record, found.stale(registrar.host))
@@ -266,11 +264,7 @@ class Fence:
         """Do whatever makes a domain that runs here the holder, or suspend it."""
         async with self._turn(str(wwid), Deadline(_SECONDS)):
             for _ in range(_STEPS):
-                deadline = Deadline(_SECONDS)
-                up = [disk for session, disk in self._disks(request) if session.up]
-                if not up:
-                    raise errors.Storage(f"{request}: no session to its target is up")
-                registrar = self._of(request, str(wwid), up, deadline)
+                registrar = self._reached(request, str(wwid), Deadline(_SECONDS))
                 record = self._keys.get(str(wwid))
                 if record and record.uuid != domain.uuid:
                     return
@@ -516,7 +510,7 @@ class Fence:
         domain: str,
         rivals: Collection[int],
         deadline: Deadline,
-    ) -> list[Registration]:
+    ) -> tuple[Registration, ...]:
         """Become the holder, and shut out the keys in `rivals`; returns whose they were.
 
         Raises errors.Refused where somebody else is registered by now.
@@ -527,9 +521,7 @@ class Fence:
             name = registrar.host.initiator.lower()
             # A host whose board was changed has another id now, and its own name.
             mine = sorted({r.key for r in found.registrations if r.initiator.lower() == name})
-            others = sorted(
-                (r for r in found.foreign(registrar.host)), key=lambda each: not each.holder
-            )
+            others = found.foreign(registrar.host)
             if any(each.key not in rivals for each in others):
                 raise errors.Refused(f"{request}: somebody else has it by now; look again")
             record = self._begin(registrar, request, domain, STARTING, mine)
@@ -587,11 +579,8 @@ class Fence:
 
     async def _way(self, request: Request, wwid: Wwid, deadline: Deadline) -> Registrar:
         """Return the way to a LUN that is to be fenced; raises errors.Refused if it can't be."""
-        up = [disk for session, disk in self._disks(request) if session.up]
-        if not up:
-            raise errors.Storage(f"{request}: no session to its target is up")
+        registrar = self._reached(request, str(wwid), deadline)
         await self._leave_out(request)
-        registrar = self._of(request, str(wwid), up, deadline)
         await self._ask(registrar)
         registrar.check(request)
         return registrar
@@ -606,6 +595,16 @@ class Fence:
     def _disks(self, request: Request) -> list[tuple[Session, Disk]]:
         device = os.path.basename(os.path.realpath(request.link))
         return opened(request, device, sysfs.sessions())
+
+    def _up(self, request: Request) -> list[Disk]:
+        return [disk for session, disk in self._disks(request) if session.up]
+
+    def _reached(self, request: Request, wwid: str, deadline: Deadline) -> Registrar:
+        """Return the way to a LUN by all paths that are up."""
+        up = self._up(request)
+        if not up:
+            raise errors.Storage(f"{request}: no session to its target is up")
+        return self._of(request, wwid, up, deadline)
 
     def _of(
         self, request: Request, wwid: str, disks: Sequence[Disk], deadline: Deadline

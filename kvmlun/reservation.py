@@ -43,7 +43,7 @@ class Registration:
 
     @property
     def text(self) -> str:
-        """The key, whose it is and since when, for people."""
+        """The key and whose it is, for people."""
         return f"{self.initiator or 'an initiator without a name'} (key {key_text(self.key)})"
 
 

@@ -65,16 +65,18 @@ def test_catalog_and_metadata_that_disagree_are_refused():
         luns(BY_PATH, metadata=[other], catalog=CATALOG)
 
 
+def at_its_address(catalog, *, allowed):
+    """Know of a volume by its address only."""
+    return Sources(
+        lambda _: None, lambda _: catalog, lambda _: None, lambda _: allowed,
+        lambda _, told: bool(told),
+    )  # fmt: skip
+
+
 def test_metadata_and_another_volume_at_its_address_are_refused():
     catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
     disks = (Disk("vda", (WWID.link,), False, False),)
-    sources = Sources(
-        lambda _: None,
-        lambda _: catalog,
-        lambda _: None,
-        lambda _: True,
-        lambda _, told: bool(told),
-    )
+    sources = at_its_address(catalog, allowed=True)
     with pytest.raises(errors.Refused, match=f"{OTHER_WWID} in /etc/kvmlun"):
         sources.luns(Domain(UUID, "vm1", disks, (LUN,), False))
 
@@ -82,13 +84,7 @@ def test_metadata_and_another_volume_at_its_address_are_refused():
 def test_what_runs_is_told_whatever_was_configured_since():
     catalog = dataclasses.replace(CATALOG, wwid=OTHER_WWID)
     disks = (Disk("vda", (BY_PATH,), False, False),)
-    sources = Sources(
-        lambda _: None,
-        lambda _: catalog,
-        lambda _: None,
-        lambda _: False,
-        lambda _, told: bool(told),
-    )
+    sources = at_its_address(catalog, allowed=False)
     domain = Domain(UUID, "vm1", disks, (LUN,), False)
     with pytest.raises(errors.Refused):
         sources.luns(domain)
