@@ -1,0 +1,45 @@
+"""The ``kvmlun`` command: one module for each group of verbs, with their parsers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from .. import __version__, errors
+from . import check, connections, diskxml, doctor, status, takeover, volume
+
+# In the order in which the help lists them.
+_GROUPS = (status, volume, takeover, check, doctor, diskxml, connections)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code (errors.Exit)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        here = getattr(arguments, "here", None)
+        print(here(arguments) if here else asyncio.run(_run(arguments)), end="")
+    except errors.Error as error:
+        print(f"kvmlun: {error}", file=sys.stderr)
+        return error.code
+    except BrokenPipeError:
+        sys.stderr.close()
+    return errors.Exit.OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kvmlun", description="iSCSI LUNs of libvirt VMs")
+    parser.add_argument("--version", action="version", version=f"kvmlun {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    for group in _GROUPS:
+        group.add(verbs)
+    return parser
+
+
+async def _run(arguments: argparse.Namespace) -> str:
+    # Here, since what needs no daemon need not wait for what speaks D-Bus.
+    from ..client import Client
+
+    async with Client() as client:
+        return str(await arguments.run(client, arguments))

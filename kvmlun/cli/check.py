@@ -1,0 +1,52 @@
+"""``kvmlun check``: mistakes in the files in /etc/kvmlun."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import config, errors
+from ..lun import Lun
+from . import arguments
+
+
+def add(verbs: arguments.Verbs) -> None:
+    parser = verbs.add_parser("check", help="look for mistakes in the files in /etc/kvmlun")
+    parser.add_argument("folder", nargs="?", type=Path, default=config.FOLDER, metavar="FOLDER")
+    parser.set_defaults(here=_check)
+
+
+def _check(given: argparse.Namespace) -> str:
+    """Say every mistake on a line of its own; the last one as the error that ends the command."""
+    if not given.folder.is_dir():
+        raise errors.Config(f"{given.folder}: is no folder")
+    found, problems = config.read(given.folder)
+    for file in sorted((given.folder / "volumes.d").glob("*.yml")):
+        problems.append(errors.Config(f"{file}: is not read; name it {file.stem}.yaml"))
+    if given.folder == config.FOLDER:
+        problems += [p for lun in found.volumes.values() for p in _missing(lun)]
+    for problem in problems[:-1]:
+        print(f"kvmlun: {problem}", file=sys.stderr)
+    if problems:
+        raise problems[-1]
+    return f"{len(found.volumes)} volumes, no mistake\n"
+
+
+def _missing(volume: Lun) -> Iterator[errors.Config]:
+    """Yield what a volume names that this host has not, or not as it has to be."""
+    from .. import nodedb, secrets
+
+    try:
+        # One that has no file may be a systemd credential, which only kvmlund can see.
+        if volume.secret and os.path.lexists(secrets.FOLDER / volume.secret):
+            secrets.load(volume.secret)
+    except errors.Config as problem:
+        yield problem
+    try:
+        for iface in volume.ifaces:
+            nodedb.binding(iface)
+    except errors.Storage as problem:
+        yield errors.Config(f"volume {volume.volume}: {problem}")
