@@ -366,10 +366,10 @@ class Manager:
             self._watch.turned(uuid)
 
     def _without_released(self, listing: Listing) -> Listing:
-        """Leave out domains that ended after the listing began."""
+        """Show as off the domains that ended after the listing began."""
         later = {uuid: asked for uuid, asked in self._released.items() if asked > listing.began}
         self._released = later
-        return Listing(listing.began, tuple(g for g in listing.guests if g.uuid not in later))
+        return listing.without(later)
 
     def _luns(self, domain: Domain) -> list[Source]:
         if not self._configured:
