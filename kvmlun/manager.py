@@ -33,9 +33,7 @@ from .connections import Connections
 from .detach import Detacher
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
-from .fence import Fence
 from .guard import Guard
-from .handover import Handover
 from .keys import HOLDER, Keys, Record
 from .leases import Leases, Need, boottime
 from .ledger import Ledger
@@ -44,14 +42,15 @@ from .login import Logins
 from .lun import Lun, Portal, Wwid
 from .maps import Maps
 from .markers import Markers
+from .onewriter import OneWriter
 from .ours import Source, Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, ForgetMap, Holds, RemoveDisk
 from .repin import Comparison, Repin
 from .request import Request
 from .retry import Retry
 from .rounds import Watched
-from .sysfs import Disk, Session
 from .survey import survey
+from .sysfs import Disk, Session
 from .takeover import Takeovers
 from .udev import Udev
 from .wait import Changes, Deadline, Precedence, within
@@ -118,34 +117,21 @@ class Manager:
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
         self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
-        self.fence = Fence(
-            workers,
-            self._maps,
-            keys,
-            self.libvirt,
-            self._uses,
-            lambda uuid: not self.guard.stops(uuid),
-            self._key_changed,
-        )
-        self.handover = Handover(
-            self.fence,
-            keys,
-            arrivals,
-            leases,
-            self.libvirt.runs_here,
-            self._key_needed,
-            lambda: self.config.settings.grace,
-            self.kick,
-        )
+        self._writer = OneWriter(
+            workers, self._maps, keys, arrivals, leases, self.libvirt, self._uses,
+            self._key_needed, lambda uuid: not self.guard.stops(uuid),
+            lambda: self.config.settings.grace, self._key_changed, self.kick,
+        )  # fmt: skip
+        self.handover = self._writer.handover
         self._attacher = Attacher(
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge,
-            self.fence.admit,
+            self._writer.fence.admit,
         )  # fmt: skip
         self.guard = Guard(
             workers,
             self._maps,
             self.libvirt,
-            lambda uuid: not self.fence.stops(uuid),
+            lambda uuid: not self._writer.standstill.stops(uuid),
             self._show,
         )
         self._repin = Repin(
@@ -157,7 +143,7 @@ class Manager:
         )
         self._watch = Watch(
             self.guard,
-            self.fence,
+            self._writer.hold,
             lambda: self._running() if self.listing else None,
             self.handover.arrive,
             lambda: self.config.settings.audit,
@@ -171,7 +157,7 @@ class Manager:
             self._requests,
             leases,
             self._attacher,
-            self.fence,
+            self._writer.fence,
             self.kick,
         )
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
@@ -570,11 +556,15 @@ class Manager:
 
     # the world
 
+    @property
+    def fencing_problems(self) -> tuple[str, ...]:
+        return self._writer.hold.troubles
+
     async def reservations(self) -> list[status.ReservationStatus]:
         """Ask the targets of the LUNs that are here who holds them."""
         view = self.view()
         return await survey(
-            self.fence,
+            self._writer.reach,
             status.luns(view, self.config),
             view.sessions,
             self._keys.get,
