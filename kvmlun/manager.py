@@ -85,6 +85,7 @@ class Manager:
         self._retry = Retry()
         self._keys = keys
         self._retrying: asyncio.Task[None] | None = None
+        self._renewals: set[asyncio.Task[None]] = set()
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
         self._released: dict[str, float] = {}
@@ -172,7 +173,9 @@ class Manager:
         self.config_problem = ""
         log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
         self._watch.configured()
-        asyncio.ensure_future(self._renew(self.config.volumes.values()))
+        renewal = asyncio.ensure_future(self._renew(self.config.volumes.values()))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
         self.kick()
 
     def _require_config(self) -> None:
