@@ -7,7 +7,6 @@ hook path neither calls libvirt nor waits for anything that does.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
 import time
@@ -26,6 +25,7 @@ from . import (
     status,
     sysfs,
 )
+from .actions import Actions
 from .arrivals import Arrivals
 from .attach import Attacher
 from .config import Config, Settings
@@ -107,7 +107,7 @@ class Manager:
         self._hooks = Precedence()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
-        self._acting: dict[reconcile.Action, asyncio.Task[None]] = {}
+        self.actions = Actions(self._act, self.kick, lambda: self.libvirt_problem)
         self._sources = Sources(
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),
@@ -396,7 +396,8 @@ class Manager:
     async def _reconcile_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            pause = await self._reconcile()
+            with self.actions.look():
+                pause = await self._reconcile()
             self._show()
             try:
                 await within(self._wake.wait(), pause)
@@ -422,11 +423,7 @@ class Manager:
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
-        for action in plan.actions:
-            if action not in self._acting:
-                task = asyncio.ensure_future(self._act(action))
-                self._acting[action] = task
-                task.add_done_callback(functools.partial(self._acted, action))
+        self.actions.start(plan, now, settings.grace)
         if self._retry.waiting and settings.retry_autostart:
             if self._retrying is None or self._retrying.done():
                 self._retrying = asyncio.ensure_future(
@@ -478,16 +475,6 @@ class Manager:
                 left.append(lease.expires - now)
         self.handover.expire()
         return min(left)
-
-    def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:
-        del self._acting[action]
-        failure = None if task.cancelled() else task.exception()
-        if isinstance(failure, errors.Error):
-            log.info("postponed: %s", failure)
-        elif failure:
-            log.error("%s failed", action, exc_info=failure)
-        else:
-            self.kick()
 
     def _anything(self) -> bool:
         return bool(self._ledger.entries or self._markers.all or self._leases.all)

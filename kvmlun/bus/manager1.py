@@ -11,7 +11,7 @@ from .. import __version__, domxml, names, status
 from .access import CONNECT, MANAGE, TAKE_OVER
 from .calls import call
 from .objects import Shown, Table
-from .values import of_comparison, of_holding, of_reservation, plain, variants
+from .values import of_comparison, of_holding, of_left, of_reservation, plain, variants
 
 Dict = dict[str, Variant]
 
@@ -62,6 +62,10 @@ class Manager1(Shown):
     @call("s", "s", action=CONNECT)
     def Disconnect(self, volume: str, owner: str) -> None:
         self.value.connections.disconnect(volume, owner)
+
+    @call(gives="aa{sv}", action=CONNECT)
+    async def Reconcile(self) -> list[Dict]:
+        return [of_left(each) for each in await self.value.actions.all_due()]
 
     # The catalog
 

@@ -7,6 +7,7 @@ import pytest
 from dbus_next import Variant
 
 from kvmlun import errors, names
+from kvmlun.actions import Left
 from kvmlun.bus import objects
 from kvmlun.config import Config, Settings
 from kvmlun.lun import Lun
@@ -30,6 +31,11 @@ class Manager:
         self.fence = SimpleNamespace(troubles=[])
         self.here = [session(1, disk())]
         self.added = {}
+
+        self.actions = self
+
+    async def all_due(self):
+        return [Left("remove-disk", TARGET, "/dev/sda", 3.2, "")]
 
     def view(self):
         return view(*self.here, owned=[1])
@@ -92,7 +98,7 @@ def test_what_the_daemon_waits_for_is_signalled_as_well():
     asyncio.run(look())
 
 
-def test_errors_have_names():
+def test_answers_and_errors_by_name():
     async def ask():
         manager = Manager()
         async with serving(manager) as (_, asker):
@@ -107,6 +113,8 @@ def test_errors_have_names():
             assert (await answer("ListReservations"))[0] == f"{names.ERROR}Internal"
             assert await answer("AddVolume", "sa{sv}", "b", {"lun": Variant("u", 3)}) is None
             assert manager.added == {"b": {"lun": 3}}
+            left = {"action": "remove-disk", "target": TARGET, "device": "/dev/sda"}
+            assert await answer("Reconcile") == [{**left, "due": 4, "problem": ""}]
             assert (await answer("Reload"))[0] == f"{names.ERROR}Config"
             problem = {"ConfigProblem": "kvmlun.yaml:1: no"}
             assert (await asker.heard(1))[0][2] == [names.MANAGER, problem, []]
