@@ -76,7 +76,7 @@ class Actions:
             self._changes.signal()
 
     def start(self, plan: Plan, now: float, grace: float) -> None:
-        """Begin what is due; `now` (monotonic) and `grace` (seconds) are what the plan was made with."""
+        """Begin what is due of a plan made with `now` (monotonic) and `grace` (seconds)."""
         self._due = {action: now for action in plan.actions}
         self._due |= {action: since + grace for action, since in plan.idle.items()}
         for action in self._problems.keys() - self._due.keys():

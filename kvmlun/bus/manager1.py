@@ -28,7 +28,7 @@ class Manager1(Shown):
             "as",
             lambda manager: [f"{s.name}: {s.why}" for s in manager.guard.suspended],
         ),
-        "FencingProblems": ("as", lambda manager: list(manager.fence.troubles)),
+        "FencingProblems": ("as", lambda manager: list(manager.fencing_problems)),
     }
 
     # Looking

@@ -28,7 +28,7 @@ class Manager:
         self.config = Config(Settings(), {"vm1-0": volume})
         self.config_problem = self.libvirt_problem = ""
         self.guard = SimpleNamespace(suspended=[])
-        self.fence = SimpleNamespace(troubles=[])
+        self.fencing_problems = []
         self.here = [session(1, disk())]
         self.added = {}
 
