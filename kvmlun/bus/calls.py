@@ -12,7 +12,7 @@ from typing import Any
 from dbus_next import DBusError
 from dbus_next.service import method
 
-from .. import errors, names
+from .. import errors, events, names
 from . import access
 
 log = logging.getLogger("kvmlun.dbus")
@@ -29,10 +29,12 @@ def call(*takes: str, gives: str = "", action: str = "") -> Callable[[Callable[.
         @functools.wraps(function)
         async def answer(*args: Any) -> Any:
             try:
-                if action:
-                    await access.check(action)
-                result = function(*args)
-                return await result if inspect.isawaitable(result) else result
+                with events.about(operation=function.__name__):
+                    if action:
+                        await access.check(action)
+                    log.debug("%s is called", function.__name__)
+                    result = function(*args)
+                    return await result if inspect.isawaitable(result) else result
             except DBusError:
                 raise
             except errors.Error as error:

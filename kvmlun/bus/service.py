@@ -11,6 +11,7 @@ from dbus_next.aio import MessageBus
 from .. import names, status
 from ..manager import Manager
 from . import access, calls, objects
+from .logcontrol import LogControl1
 from .manager1 import Manager1
 
 log = logging.getLogger("kvmlun.dbus")
@@ -53,6 +54,7 @@ class Service:
         self._bus = await _Bus(bus_type=BusType.SYSTEM).connect()
         access.listen(self._bus)
         self._objects = {}
+        self._bus.export(names.LOG_CONTROL_PATH, LogControl1(None))
         self.refresh()
         await self._bus.request_name(names.BUS_NAME)
         await self._bus.wait_for_disconnect()

@@ -31,6 +31,7 @@ NEEDED = (
     ("python3-jsonschema", f"{_PYTHON}/jsonschema"),
     ("python3-libvirt", f"{_PYTHON}/libvirt.py"),
     ("python3-pyudev", f"{_PYTHON}/pyudev"),
+    ("python3-systemd", f"{_PYTHON}/systemd"),
     ("python3-yaml", f"{_PYTHON}/yaml"),
     ("python3-pytest", f"{_PYTHON}/pytest"),
 )

@@ -1,6 +1,7 @@
 """kvmlund's objects on a real bus: what they show, what they signal, how they answer."""
 
 import asyncio
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from dbus_next import Variant
 from kvmlun import errors, names
 from kvmlun.actions import Left
 from kvmlun.bus import objects
+from kvmlun.client import Client
 from kvmlun.config import Config, Settings
 from kvmlun.lun import Lun
 
@@ -120,3 +122,22 @@ def test_answers_and_errors_by_name():
             assert (await asker.heard(1))[0][2] == [names.MANAGER, problem, []]
 
     asyncio.run(ask())
+
+
+def test_the_log_level_is_set_as_systemd_does():
+    async def ask():
+        async with serving(Manager()), Client() as client:
+            assert await client.log_level() == "info"
+            await client.set_log_level("debug")
+            assert (await client.log_level(), root.level) == ("debug", logging.DEBUG)
+            with pytest.raises(errors.Invalid, match="no log level loud"):
+                await client.set_log_level("loud")
+            assert await client.log_level() == "debug"
+
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.INFO)
+    try:
+        asyncio.run(ask())
+    finally:
+        root.setLevel(before)
