@@ -6,13 +6,25 @@ Everything here runs in the loop's thread; state changes need no lock.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from . import catalog, config, errors, inventory, iscsi, maps, ours, reconcile, status, sysfs
+from . import (
+    catalog,
+    config,
+    errors,
+    events,
+    inventory,
+    iscsi,
+    maps,
+    ours,
+    reconcile,
+    status,
+    sysfs,
+)
+from .actions import Actions
 from .arrivals import Arrivals
 from .attach import Attacher
 from .config import Config, Settings
@@ -90,7 +102,7 @@ class Manager:
         self._wake = asyncio.Event()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
-        self._acting: dict[reconcile.Action, asyncio.Task[None]] = {}
+        self.actions = Actions(self._act, self.kick, lambda: self.libvirt_problem)
         self._sources = Sources(
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),
@@ -169,9 +181,11 @@ class Manager:
             config.write_wwids(self.config)
         except errors.Error as error:
             self.config_problem = str(error)
+            log.error("%s", error, extra=events.CONFIG_WRONG())
             raise
         self.config_problem = ""
-        log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
+        count = len(self.config.volumes)
+        log.info("%d volumes in /etc/kvmlun", count, extra=events.CONFIG_READ())
         self._watch.configured()
         renewal = asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self._renewals.add(renewal)
@@ -257,7 +271,8 @@ class Manager:
     async def _reconcile_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            pause = await self._reconcile()
+            with self.actions.look():
+                pause = await self._reconcile()
             self._show()
             try:
                 await within(self._wake.wait(), pause)
@@ -283,11 +298,7 @@ class Manager:
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
-        for action in plan.actions:
-            if action not in self._acting:
-                task = asyncio.ensure_future(self._act(action))
-                self._acting[action] = task
-                task.add_done_callback(functools.partial(self._acted, action))
+        self.actions.start(plan, now, settings.grace)
         if self._retry.waiting and settings.retry_autostart:
             if self._retrying is None or self._retrying.done():
                 self._retrying = asyncio.ensure_future(
@@ -326,29 +337,19 @@ class Manager:
                     request, Deadline(_JOIN_SECONDS), _JOIN_PATIENCE, (errors.Storage, errors.Stale)
                 )
         except errors.Error as problem:
-            log.info("a path is still missing: %s", problem)
+            log.debug("a path is still missing: %s", problem)
 
     def _expire(self) -> float:
         """End connections whose time is over; return the seconds until the next one is."""
         now, left = boottime(), [math.inf]
         for lease in self._leases.all:
             if lease.expires is not None and lease.expires <= now:
-                log.info("%s: its time is over", lease.name)
+                log.info("%s: its time is over", lease.name, extra=events.TIME_OVER())
                 self._drop_lease(lease.uuid, lease.began)
             elif lease.expires is not None:
                 left.append(lease.expires - now)
         self.handover.expire()
         return min(left)
-
-    def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:
-        del self._acting[action]
-        failure = None if task.cancelled() else task.exception()
-        if isinstance(failure, errors.Error):
-            log.info("postponed: %s", failure)
-        elif failure:
-            log.error("%s failed", action, exc_info=failure)
-        else:
-            self.kick()
 
     def _anything(self) -> bool:
         return bool(self._ledger.entries or self._markers.all or self._leases.all)
@@ -361,7 +362,8 @@ class Manager:
             self.listing = self._without_released(await self.libvirt.listing(arriving))
         except errors.Storage as error:
             if str(error) != self.libvirt_problem:
-                log.warning("%s; nothing is logged out until it answers", error)
+                told = "%s; nothing is logged out until it answers"
+                log.warning(told, error, extra=events.LIBVIRT_SILENT())
             self.libvirt_problem = str(error)
             return False
         self.libvirt_problem = ""
@@ -369,7 +371,7 @@ class Manager:
         for lease in self._leases.all:
             ended = lease.settled is not None and lease.settled < self.listing.began
             if ended and lease.uuid not in active:
-                log.info("%s does not run here; its lease ends", lease.name)
+                log.debug("%s does not run here; its lease ends", lease.name)
                 self._drop_lease(lease.uuid, lease.began)
         return True
 
@@ -416,7 +418,8 @@ class Manager:
 
         if needed():
             return False
-        log.warning("%s: removing the stale device %s", request.link, disk.name)
+        told = "%s: removing the stale device %s"
+        log.warning(told, request.link, disk.name, extra=events.STALE_REMOVED())
         async with self._logins.lock(session.target, deadline):
             await self._detacher.remove_disk(session.sid, disk, needed, deadline)
         return True

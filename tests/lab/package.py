@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.lab import errors, paths
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("kvmlun", "hooks", "udev", "multipath", "systemd", "debian", "completions", "man", "docs")
-PARTS += ("setup.cfg", "pyproject.toml", "README.md")
+# What the package is not made of.
+APART = ("tests", "bench", "build", "__pycache__")
 # pyenv and the like must not become the package's interpreter.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -31,11 +31,11 @@ def build(version: str = "") -> Path:
 
 
 def _files() -> list[Path]:
-    found = [path for part in PARTS for path in sorted((ROOT / part).rglob("*"))]
-    found += [ROOT / part for part in PARTS]
+    parts = [p for p in ROOT.iterdir() if not p.name.startswith(".") and p.name not in APART]
+    found = [path for part in parts for path in (part, *part.rglob("*"))]
     tree = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     built = ROOT / "debian/kvmlun"
-    return [path for path in tree if built not in path.parents]
+    return sorted(path for path in tree if built not in path.parents)
 
 
 def _digest(version: str) -> str:

@@ -25,11 +25,13 @@ NEEDED = (
     ("pybuild-plugin-pyproject", "/usr/share/doc/pybuild-plugin-pyproject"),
     ("python3-all", "/usr/share/doc/python3-all"),
     ("python3-setuptools", f"{_PYTHON}/setuptools"),
+    ("dbus-daemon", "/usr/bin/dbus-daemon"),
     ("python3-dbus-next", f"{_PYTHON}/dbus_next"),
     ("python3-hypothesis", f"{_PYTHON}/hypothesis"),
     ("python3-jsonschema", f"{_PYTHON}/jsonschema"),
     ("python3-libvirt", f"{_PYTHON}/libvirt.py"),
     ("python3-pyudev", f"{_PYTHON}/pyudev"),
+    ("python3-systemd", f"{_PYTHON}/systemd"),
     ("python3-yaml", f"{_PYTHON}/yaml"),
     ("python3-pytest", f"{_PYTHON}/pytest"),
 )
