@@ -1,6 +1,6 @@
 """Writes the man pages: what stands in this folder, with the parts that the program knows itself.
 
-``python3 man/make.py FOLDER``, with kvmlun in PYTHONPATH. The date is SOURCE_DATE_EPOCH's, if set.
+``python3 -m man.make FOLDER``. The date is SOURCE_DATE_EPOCH's, if set.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ def _date() -> str:
 
 
 def _commands() -> Iterator[str]:
-    for parser, told in _leaves(cli.parser()):
+    for parser, told in leaves(cli.parser()):
         usage = parser.format_usage().removeprefix("usage: ").replace("[-h]", "")
         yield from (".TP", f".B {_roff(' '.join(usage.split()))}", _roff(_sentence(told)))
         shown = [each for each in parser._actions if each.help and each.dest != "help"]
         yield from _options(shown)
 
 
-def _leaves(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
+def leaves(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str]]:
     """Yield each parser that runs something, with its help, which its parent has."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for choice in action._choices_actions:
                 below = action.choices[choice.dest]
-                leaves = list(_leaves(below))
-                yield from leaves or [(below, choice.help or "")]
+                found = list(leaves(below))
+                yield from found or [(below, choice.help or "")]
 
 
 def _options(actions: list[argparse.Action]) -> Iterator[str]:
