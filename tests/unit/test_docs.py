@@ -4,12 +4,14 @@ import argparse
 import ast
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from kvmlun import cli, config, errors, schema
 from man import make
+from tests import pictures
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -140,3 +142,17 @@ def test_the_man_page_has_each_key_and_its_default(page):
         assert member["description"].replace("…", "\\&...") in shown
     assert '.BR grace " (10 s)"' in shown
     assert "@" not in shown
+
+
+@pytest.mark.parametrize("source", pictures.sources(), ids=lambda path: path.name)
+def test_the_picture_is_made_of_its_source(source):
+    assert pictures.is_current(source), "python3 -m tests.pictures makes it anew"
+    assert f"pictures/{source.stem}.svg" in (ROOT / "docs/how-it-works.md").read_text()
+
+
+def test_a_picture_of_another_source_is_found(tmp_path):
+    source = Path(shutil.copy(pictures.sources()[0], tmp_path))
+    shutil.copy(pictures.picture(pictures.sources()[0]), tmp_path)
+    assert pictures.is_current(source)
+    source.write_text(source.read_text() + "// changed\n")
+    assert not pictures.is_current(source)
