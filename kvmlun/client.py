@@ -38,9 +38,7 @@ class Client:
         objects = await self._call(
             names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
         )
-        manager = await self._call(
-            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
-        )
+        manager = await self._properties()
         by_path = {path: _plain(interfaces) for path, interfaces in objects.items()}
         return {
             "version": _plain(manager)["Version"],
@@ -48,6 +46,7 @@ class Client:
             "config_problem": _plain(manager)["ConfigProblem"],
             "suspended": _plain(manager)["Suspended"],
             "fencing_problems": _plain(manager)["FencingProblems"],
+            "drained_since": _plain(manager)["DrainedSince"],
             "reservations": await self._reservations_or_none(),
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
@@ -58,6 +57,19 @@ class Client:
                 key=lambda session: session["id"],
             ),
         }
+
+    async def host(self) -> dict[str, Any]:
+        """Return since when this host is drained (Unix time, 0: it is not), and who has LUNs."""
+        manager = _plain(await self._properties())
+        return {"drained_since": manager["DrainedSince"], "holders": manager["Holders"]}
+
+    async def drain(self) -> None:
+        """Have this host take no more LUNs."""
+        await self._manager("Drain")
+
+    async def resume(self) -> None:
+        """Let LUNs come here again."""
+        await self._manager("Resume")
 
     async def reservations(self) -> list[dict[str, Any]]:
         """Return what the target of each LUN that is here says of it at this moment."""
@@ -116,6 +128,11 @@ class Client:
 
     async def disconnect_volume(self, name: str, owner: str) -> None:
         await self._manager("Disconnect", "ss", name, owner)
+
+    async def _properties(self) -> Any:
+        return await self._call(
+            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
+        )
 
     async def _manager(
         self, member: str, signature: str = "", *body: object, seconds: float = _SECONDS

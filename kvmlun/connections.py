@@ -8,6 +8,7 @@ from collections.abc import Callable
 from . import errors
 from .attach import Attacher
 from .config import Config
+from .drain import Drain
 from .leases import Lease, Leases
 from .request import Request
 from .wait import Deadline
@@ -24,11 +25,13 @@ class Connections:
         config: Callable[[], Config],
         leases: Leases,
         attacher: Attacher,
+        drain: Drain,
         changed: Callable[[], None],
     ) -> None:
         self._config = config
         self._leases = leases
         self._attacher = attacher
+        self._drain = drain
         self._changed = changed
 
     async def connect(self, volume: str, owner: str, ttl: int) -> str:
@@ -40,6 +43,8 @@ class Connections:
         assert lun.wwid
         request = Request(lun, lun.wwid.link, read_only=True, shareable=True, domain=key)
         before = self._leases.get(key)
+        if before is None:
+            self._drain.refuse()
         lease = self._leases.connect(key, name, request.need, ttl)
         try:
             await self._attacher.attach(request, Deadline(self._config().settings.prepare))

@@ -80,6 +80,14 @@ class Manager1(ServiceInterface):
     def FencingProblems(self) -> "as":
         return list(self._manager.fence.troubles)
 
+    @dbus_property(_READ)
+    def DrainedSince(self) -> "t":
+        return int(self._manager.drain.since or 0)
+
+    @dbus_property(_READ)
+    def Holders(self) -> "as":
+        return status.holders(status.luns(self._manager.view(), self._manager.config))
+
     @method()
     @_translated
     def ListVolumes(self) -> "aa{sv}":
@@ -139,6 +147,18 @@ class Manager1(ServiceInterface):
     @_translated
     def Reload(self):
         self._manager.configure()
+
+    @method()
+    @_translated
+    def Drain(self):
+        self._manager.drain.begin()
+        self._manager.kick()
+
+    @method()
+    @_translated
+    def Resume(self):
+        self._manager.drain.end()
+        self._manager.kick()
 
     @method()
     @_translated

@@ -33,6 +33,7 @@ from .connections import Connections
 from .detach import Detacher
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
+from .drain import Drain
 from .fence import Fence
 from .guard import Guard
 from .handover import Handover
@@ -92,6 +93,7 @@ class Manager:
         self.libvirt_problem = ""
         self.observers: list[Callable[[], None]] = []
         self.changes = Changes()
+        self.drain = Drain()
         self.udev = Udev(self.kick)
         self.libvirt = Libvirt(self.kick, lambda uuid: self._turned(uuid))
         self._leases = leases
@@ -168,13 +170,15 @@ class Manager:
             lambda: self.listing,
             lambda: self.libvirt_problem,
             lambda: self.config.settings.prepare,
-            self._requests,
+            self._new_requests,
             leases,
             self._attacher,
             self.fence,
             self.kick,
         )
-        self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
+        self.connections = Connections(
+            lambda: self.config, leases, self._attacher, self.drain, self.kick
+        )
 
     def kick(self) -> None:
         """Something may have changed: look at everything soon."""
@@ -261,6 +265,7 @@ class Manager:
         found = self._luns(domain)
         if not found:
             return
+        self.drain.refuse()
         for problem in _unsafe(found):
             log.warning("%s: %s", domain.name, problem)
         requests = [_request(domain, *each) for each in found]
@@ -281,6 +286,10 @@ class Manager:
     def _requests(self, domain: Domain) -> list[Request]:
         return [_request(domain, *each) for each in self._luns(domain)]
 
+    def _new_requests(self, domain: Domain) -> list[Request]:
+        self.drain.refuse()
+        return self._requests(domain)
+
     async def started(self, domain: Domain, asked: bool, deadline: Deadline) -> None:
         """The domain's QEMU is there. Where the hook has `asked`, errors.Error kills it again:
         with fenced LUNs it may have arrived, or not."""
@@ -297,6 +306,8 @@ class Manager:
     def check(self, domain: Domain) -> list[Source]:
         """Refuse what could not be prepared, without changing anything; return its sources."""
         found = self._luns(domain)
+        if found:
+            self.drain.refuse()
         self._refuse_conflicts(domain, [_request(domain, *each).need for each in found])
         return found
 
@@ -307,9 +318,9 @@ class Manager:
 
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
-        found = self.check(domain)
         # It runs elsewhere, so it must not be started here whatever failed before.
         self._retry.drop(domain.uuid)
+        found = self.check(domain)
         for problem in _unsafe(found):
             raise errors.Refused(problem)
         for disk, link, lun in found:
@@ -427,7 +438,10 @@ class Manager:
                 task = asyncio.ensure_future(self._act(action))
                 self._acting[action] = task
                 task.add_done_callback(functools.partial(self._acted, action))
-        if self._retry.waiting and settings.retry_autostart:
+        if self.drain.since is not None:
+            # By the time that LUNs come here again they may run elsewhere.
+            self._retry.clear()
+        elif self._retry.waiting and settings.retry_autostart:
             if self._retrying is None or self._retrying.done():
                 self._retrying = asyncio.ensure_future(
                     self._retry.run(iscsi.answers, self.libvirt.start)

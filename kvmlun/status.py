@@ -107,6 +107,11 @@ def luns(view: View, config: Config) -> list[LunStatus]:
     return found
 
 
+def holders(luns: Iterable[LunStatus]) -> list[str]:
+    """Return who needs LUNs on this host."""
+    return sorted({name for lun in luns for name in lun.domains})
+
+
 def _concerns(view: View, session: Session, disk: Disk) -> bool:
     marked = (session.id_path(disk) or "") in view.markers
     return marked or bool(view.holds.of_disk(session, disk))

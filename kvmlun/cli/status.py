@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import TYPE_CHECKING, Any
 
 from . import arguments, render
@@ -35,6 +36,9 @@ async def _status(client: Client, given: argparse.Namespace) -> str:
         for lun in status["luns"]
     ]
     text = render.table(luns) if luns else "no LUNs\n"
+    if status["drained_since"]:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(status["drained_since"]))
+        text += f"\ndrained since {since}: no LUN comes here until kvmlun host resume\n"
     if status["config_problem"]:
         text += f"\n{status['config_problem']}; /etc/kvmlun is not in force as it is now: "
         text += "see kvmlun check, then systemctl reload kvmlund\n"
