@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dbus_next import BusType, Message, MessageType, Variant
+from dbus_next import BusType, Message, MessageType
 from dbus_next.aio import MessageBus
 
 from . import errors, names, reservation
+from .bus.values import plain, variants
 from .wait import within
 
 _SECONDS = 20.0
@@ -35,18 +36,18 @@ class Client:
 
     async def status(self) -> dict[str, Any]:
         """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state."""
-        objects = await self._call(
-            names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
+        objects = await self._call(names.ROOT, names.OBJECT_MANAGER, "GetManagedObjects")
+        manager = await self._call(
+            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
         )
-        manager = await self._properties()
-        by_path = {path: _plain(interfaces) for path, interfaces in objects.items()}
+        by_path = {path: plain(interfaces) for path, interfaces in objects.items()}
         return {
-            "version": _plain(manager)["Version"],
-            "libvirt_problem": _plain(manager)["LibvirtProblem"],
-            "config_problem": _plain(manager)["ConfigProblem"],
-            "suspended": _plain(manager)["Suspended"],
-            "fencing_problems": _plain(manager)["FencingProblems"],
-            "drained_since": _plain(manager)["DrainedSince"],
+            "version": plain(manager)["Version"],
+            "libvirt_problem": plain(manager)["LibvirtProblem"],
+            "config_problem": plain(manager)["ConfigProblem"],
+            "suspended": plain(manager)["Suspended"],
+            "fencing_problems": plain(manager)["FencingProblems"],
+            "drained_since": plain(manager)["DrainedSince"],
             "reservations": await self._reservations_or_none(),
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
@@ -58,10 +59,15 @@ class Client:
             ),
         }
 
-    async def host(self) -> dict[str, Any]:
-        """Return since when this host is drained (Unix time, 0: it is not), and who has LUNs."""
-        manager = _plain(await self._properties())
-        return {"drained_since": manager["DrainedSince"], "holders": manager["Holders"]}
+    async def drained_since(self) -> int:
+        """Return since when this host is drained (Unix time), 0 where it is not."""
+        properties = "org.freedesktop.DBus.Properties"
+        asked = names.MANAGER, "DrainedSince"
+        return int(plain(await self._call(names.ROOT, properties, "Get", "ss", *asked)))
+
+    async def holders(self) -> list[str]:
+        """Return who has LUNs on this host, at this moment."""
+        return list(plain(await self._manager("ListHolders")))
 
     async def drain(self) -> None:
         """Have this host take no more LUNs."""
@@ -73,7 +79,7 @@ class Client:
 
     async def reservations(self) -> list[dict[str, Any]]:
         """Return what the target of each LUN that is here says of it at this moment."""
-        return [_holders(each) for each in _plain(await self._manager("ListReservations"))]
+        return [_holders(each) for each in plain(await self._manager("ListReservations"))]
 
     async def _reservations_or_none(self) -> list[dict[str, Any]]:
         """Whatever targets do, the rest can be told."""
@@ -89,36 +95,34 @@ class Client:
     async def compare_holders(self, vm: str) -> list[dict[str, Any]]:
         """Return who holds the fenced LUNs of a VM that is to run here."""
         made = await self._manager("CompareHolders", "s", vm, seconds=_CONNECT_SECONDS)
-        return [_holders(each) for each in _plain(made)]
+        return [_holders(each) for each in plain(made)]
 
     async def take_over(self, vm: str, rivals: Mapping[str, Iterable[str]]) -> list[str]:
         """Take the LUNs over from those keys; returns a line for each."""
         keys = {wwid: [int(key, 16) for key in each] for wwid, each in rivals.items()}
         made = await self._manager("TakeOver", "sa{sat}", vm, keys, seconds=_CONNECT_SECONDS)
-        return list(_plain(made))
+        return list(plain(made))
 
     async def volumes(self) -> list[dict[str, Any]]:
-        return list(_plain(await self._manager("ListVolumes")))
+        return list(plain(await self._manager("ListVolumes")))
 
     async def volume(self, name: str) -> dict[str, Any]:
-        return dict(_plain(await self._manager("GetVolume", "s", name)))
+        return dict(plain(await self._manager("GetVolume", "s", name)))
 
     async def add_volume(self, name: str, volume: Mapping[str, Any]) -> None:
         """Add a volume; its keys are those of the schema."""
-        kinds = {str: "s", bool: "b", int: "u", list: "as"}
-        variants = {key: Variant(kinds[type(value)], value) for key, value in volume.items()}
-        await self._manager("AddVolume", "sa{sv}", name, variants)
+        await self._manager("AddVolume", "sa{sv}", name, variants(volume))
 
     async def remove_volume(self, name: str) -> None:
         await self._manager("RemoveVolume", "s", name)
 
     async def compare_pin(self, what: str) -> dict[str, Any]:
         """Compare what is pinned for a volume, or at a by-path link, with what is there."""
-        return dict(_plain(await self._manager("ComparePin", "s", what)))
+        return dict(plain(await self._manager("ComparePin", "s", what)))
 
     async def repin(self, what: str, wwid: str) -> dict[str, Any]:
         """Pin the LUN that is there, if it is `wwid`."""
-        return dict(_plain(await self._manager("Repin", "ss", what, wwid)))
+        return dict(plain(await self._manager("Repin", "ss", what, wwid)))
 
     async def connect_volume(self, name: str, owner: str, ttl: int) -> str:
         """Return the link to the disk; `ttl` in seconds, 0 for no end."""
@@ -128,11 +132,6 @@ class Client:
 
     async def disconnect_volume(self, name: str, owner: str) -> None:
         await self._manager("Disconnect", "ss", name, owner)
-
-    async def _properties(self) -> Any:
-        return await self._call(
-            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
-        )
 
     async def _manager(
         self, member: str, signature: str = "", *body: object, seconds: float = _SECONDS
@@ -170,20 +169,10 @@ def _error(reply: Message) -> errors.Error:
     if reply.error_name.startswith(names.ERROR):
         return _KINDS.get(reply.error_name.removeprefix(names.ERROR), errors.Error)(text)
     if reply.error_name == "org.freedesktop.DBus.Error.AccessDenied":
-        return errors.Unreachable(
-            "looking and connecting are for root and the group libvirt, the rest for root"
-        )
+        if reply.sender != "org.freedesktop.DBus":
+            return errors.Unreachable(text)
+        return errors.Unreachable("kvmlund is for root and the group libvirt")
     return errors.Unreachable(f"kvmlund does not answer: {text}; see systemctl status kvmlund")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Variant):
-        return _plain(value.value)
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_plain(member) for member in value]
-    return value
 
 
 def _holders(found: dict[str, Any]) -> dict[str, Any]:

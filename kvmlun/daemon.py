@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from . import __version__, errors, sdnotify
 from .arrivals import Arrivals
-from .dbusservice import Service
+from .bus.service import Service
 from .hookserver import HookServer
 from .keys import Keys
 from .leases import Leases

@@ -51,10 +51,9 @@ async def _drain(client: Client, given: argparse.Namespace) -> str:
 
 
 async def _left(client: Client) -> list[str]:
-    host = await client.host()
-    if not host["drained_since"]:
+    if not await client.drained_since():
         raise errors.Refused("somebody has ended it meanwhile: kvmlun host resume")
-    return list(host["holders"])
+    return await client.holders()
 
 
 async def _resume(client: Client, _given: argparse.Namespace) -> str:

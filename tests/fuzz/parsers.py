@@ -22,7 +22,6 @@ from kvmlun import (
     commands,
     config,
     connections,
-    dbusservice,
     discover,
     domxml,
     errors,
@@ -42,6 +41,7 @@ from kvmlun import (
     vpd,
     yamlfile,
 )
+from kvmlun.bus import values
 from kvmlun.hookserver import Header, HookServer
 from kvmlun.leases import Leases
 from kvmlun.ledger import Ledger
@@ -274,7 +274,7 @@ def _file(root: yamlfile.Node) -> dict[str, Lun]:
         _lun(lun)
         volumes[name] = lun
     for shown in status.volumes(volumes.values()):
-        dbusservice._variants(shown)
+        values.variants(shown)
     return volumes
 
 

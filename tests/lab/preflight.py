@@ -25,6 +25,7 @@ NEEDED = (
     ("pybuild-plugin-pyproject", "/usr/share/doc/pybuild-plugin-pyproject"),
     ("python3-all", "/usr/share/doc/python3-all"),
     ("python3-setuptools", f"{_PYTHON}/setuptools"),
+    ("dbus-daemon", "/usr/bin/dbus-daemon"),
     ("python3-dbus-next", f"{_PYTHON}/dbus_next"),
     ("python3-hypothesis", f"{_PYTHON}/hypothesis"),
     ("python3-jsonschema", f"{_PYTHON}/jsonschema"),

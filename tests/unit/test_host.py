@@ -19,9 +19,11 @@ class Host:
     async def drain(self):
         self.drained = True
 
-    async def host(self):
-        left = self.left.pop(0) if len(self.left) > 1 else self.left[0]
-        return {"drained_since": 0 if self.resumed else 1e9, "holders": left}
+    async def drained_since(self):
+        return 0 if self.resumed else 10**9
+
+    async def holders(self):
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,75 @@
+"""kvmlun's values as D-Bus has them, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dbus_next import Variant
+
+from .. import reservation
+
+if TYPE_CHECKING:
+    from ..repin import Comparison
+    from ..reservation import Reservation
+    from ..status import ReservationStatus
+    from ..takeover import Holding
+
+_SIGNATURES = {str: "s", bool: "b", int: "u", list: "as"}
+
+
+def variants(value: Mapping[str, object]) -> dict[str, Variant]:
+    """Return a volume, as YAML has it, as ``a{sv}``."""
+    return {key: Variant(_SIGNATURES[type(member)], member) for key, member in value.items()}
+
+
+def plain(value: Any) -> Any:
+    """Return `value` without variants, at any depth."""
+    if isinstance(value, Variant):
+        return plain(value.value)
+    if isinstance(value, dict):
+        return {key: plain(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [plain(member) for member in value]
+    return value
+
+
+def of_reservation(made: ReservationStatus) -> dict[str, Variant]:
+    return {
+        "wwid": Variant("s", made.wwid),
+        "volume": Variant("s", made.volume),
+        "fencing": Variant("b", made.fencing),
+        "phase": Variant("s", made.phase),
+        "here": Variant("b", made.here),
+        "can": Variant("s", made.can),
+        **_holders(made.reservation),
+    }
+
+
+def of_holding(made: Holding) -> dict[str, Variant]:
+    name, wwid = Variant("s", made.name), Variant("s", str(made.wwid))
+    return {"name": name, "wwid": wwid, **_holders(made.reservation)}
+
+
+def of_comparison(made: Comparison) -> dict[str, Variant]:
+    return {
+        "volume": Variant("s", made.lun.volume or ""),
+        "address": Variant("s", str(made.lun.address)),
+        "pinned": Variant("as", [str(wwid) for wwid in made.pinned]),
+        "found": Variant("s", str(made.found)),
+        "size": Variant("t", made.size),
+        "domains": Variant("as", list(made.domains)),
+        "links": Variant("a(ss)", [list(link) for link in made.links]),
+    }
+
+
+def _holders(found: Reservation) -> dict[str, Variant]:
+    """Who holds a LUN, "" and 0 for nobody, since when (Unix time) and who else is registered."""
+    holder = found.holder
+    return {
+        "holder": Variant("s", holder.initiator if holder else ""),
+        "holder_key": Variant("t", holder.key if holder else 0),
+        "since": Variant("t", reservation.since(holder.key) if holder else 0),
+        "type": Variant("u", holder.type if holder else 0),
+        "registrants": Variant("a(st)", [[r.initiator, r.key] for r in found.registrations]),
+    }
