@@ -11,6 +11,7 @@ from .config import Config
 from .drain import Drain
 from .leases import Lease, Leases
 from .request import Request
+from .tally import Tally
 from .wait import Deadline
 
 
@@ -26,12 +27,14 @@ class Connections:
         leases: Leases,
         attacher: Attacher,
         drain: Drain,
+        tally: Tally,
         changed: Callable[[], None],
     ) -> None:
         self._config = config
         self._leases = leases
         self._attacher = attacher
         self._drain = drain
+        self._tally = tally
         self._changed = changed
 
     async def connect(self, volume: str, owner: str, ttl: int) -> str:
@@ -39,6 +42,10 @@ class Connections:
 
         Returns the link to its disk. What is connected already is renewed.
         """
+        with self._tally.asking("connect"):
+            return await self._connect(volume, owner, ttl)
+
+    async def _connect(self, volume: str, owner: str, ttl: int) -> str:
         lun, (key, name) = self._config().volume(volume), _identity(volume, owner)
         assert lun.wwid
         request = Request(lun, lun.wwid.link, read_only=True, shareable=True, domain=key)

@@ -110,7 +110,8 @@ class HookServer:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")
         try:
-            await self._call(header, xml)
+            with self._manager.tally.asking(header.op):
+                await self._call(header, xml)
         except errors.Error as error:
             log.warning("%s %s: refused: %s", errors.one_line(header.name), header.op, error)
             return _answer(str(error))

@@ -54,6 +54,7 @@ from .rounds import Watched
 from .sysfs import Disk, Session
 from .survey import survey
 from .takeover import Takeovers
+from .tally import Tally
 from .udev import Udev
 from .wait import Changes, Deadline, Precedence, within
 from .watch import Watch
@@ -94,6 +95,7 @@ class Manager:
         self.observers: list[Callable[[], None]] = []
         self.changes = Changes()
         self.drain = Drain()
+        self.tally = Tally()
         self.udev = Udev(self.kick)
         self.libvirt = Libvirt(self.kick, lambda uuid: self._turned(uuid))
         self._leases = leases
@@ -119,7 +121,9 @@ class Manager:
         )
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
-        self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
+        self._logins = Logins(
+            lambda: self.config, ledger, self.changes, self._detacher.forget, self.tally
+        )
         self.fence = Fence(
             workers,
             self._maps,
@@ -165,6 +169,7 @@ class Manager:
             lambda: self.config.settings.audit,
             self.kick,
             self._show,
+            self.tally,
         )
         self.takeovers = Takeovers(
             lambda: self.listing,
@@ -177,7 +182,7 @@ class Manager:
             self.kick,
         )
         self.connections = Connections(
-            lambda: self.config, leases, self._attacher, self.drain, self.kick
+            lambda: self.config, leases, self._attacher, self.drain, self.tally, self.kick
         )
 
     def kick(self) -> None:
@@ -407,7 +412,8 @@ class Manager:
     async def _reconcile_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            pause = await self._reconcile()
+            with self.tally.reconcile():
+                pause = await self._reconcile()
             self._show()
             try:
                 await within(self._wake.wait(), pause)
@@ -446,7 +452,7 @@ class Manager:
                 self._retrying = asyncio.ensure_future(
                     self._retry.run(iscsi.answers, self.libvirt.start)
                 )
-        lacking = self._lacking_paths()
+        lacking = self.lacking_paths()
         if lacking and (self._joining is None or self._joining.done()):
             self._joining = asyncio.gather(*map(self._join, lacking))
         if plan.actions:
@@ -465,7 +471,7 @@ class Manager:
                 found.append(Watched(guest.uuid, guest.name, requests))
         return found
 
-    def _lacking_paths(self) -> list[Request]:
+    def lacking_paths(self) -> list[Request]:
         """Return what running domains use by multipath with fewer paths than there are portals."""
         requests = [request for domain in self._running() for request in domain.requests]
         return maps.lacking(requests, sysfs.sessions())

@@ -16,6 +16,7 @@ from . import hookproto, sysfs
 from .fence import Fence
 from .guard import Guard
 from .rounds import Watched
+from .tally import Tally
 from .wait import within
 
 log = logging.getLogger("kvmlun.watch")
@@ -42,6 +43,7 @@ class Watch:
         period: Callable[[], float],
         kick: Callable[[], None],
         show: Callable[[], None],
+        tally: Tally,
     ) -> None:
         self._guard = guard
         self._fence = fence
@@ -50,6 +52,7 @@ class Watch:
         self._period = period
         self._kick = kick
         self._show = show
+        self._tally = tally
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -76,6 +79,8 @@ class Watch:
             changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
             for sid in changed:
                 log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+                # One that is logged out goes from here, by way of another state (FREE).
+                self._tally.drops += states[sid] == sysfs.FAILED
             for sid in changed | (states.keys() - before.keys()):
                 if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
                     self._guard.doubt(session.target)

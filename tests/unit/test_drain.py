@@ -10,6 +10,7 @@ from kvmlun.config import Config, Settings
 from kvmlun.connections import Connections
 from kvmlun.drain import Drain
 from kvmlun.leases import Leases
+from kvmlun.tally import Tally
 
 from .worlds import LUN
 
@@ -59,7 +60,7 @@ class Attacher:
 
 def test_a_connection_that_is_there_can_be_renewed_and_no_other_made(tmp_path, drain):
     config, leases = Config(Settings(), {"vm1": LUN}), Leases(tmp_path / "leases")
-    connections = Connections(lambda: config, leases, Attacher(), drain, lambda: None)
+    connections = Connections(lambda: config, leases, Attacher(), drain, Tally(), lambda: None)
     asyncio.run(connections.connect("vm1", "a", 60))
     drain.begin()
     asyncio.run(connections.connect("vm1", "a", 60))

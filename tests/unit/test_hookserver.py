@@ -10,6 +10,7 @@ import pytest
 from kvmlun import hookserver
 from kvmlun.hookserver import HookServer
 from kvmlun.leases import boottime
+from kvmlun.tally import Tally
 
 XML = b"<domain><name>vm1</name><uuid>3c1b0f5e-0000-4000-8000-000000000001</uuid></domain>"
 
@@ -22,6 +23,7 @@ class SlowManager:
 
     def __init__(self):
         self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+        self.tally = Tally()
 
     def limit(self, operation):
         return 45.0
