@@ -20,7 +20,7 @@ class Exit(enum.IntEnum):
     REFUSED = 5  # possible, but against a rule that protects data
     CONFIG = 6  # a configuration file is wrong
     FOUND = 7  # kvmlun doctor has found something
-    LEFT = 8  # kvmlun host drain: somebody still has LUNs here
+    LEFT = 9  # kvmlun host drain: somebody still has LUNs here
 
 
 class Error(Exception):

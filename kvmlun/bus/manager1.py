@@ -11,7 +11,7 @@ from .. import __version__, domxml, names, status
 from .access import CONNECT, MANAGE, TAKE_OVER
 from .calls import call
 from .objects import Shown, Table
-from .values import of_comparison, of_holding, of_reservation, plain, variants
+from .values import of_comparison, of_holding, of_left, of_reservation, plain, variants
 
 Dict = dict[str, Variant]
 
@@ -28,7 +28,7 @@ class Manager1(Shown):
             "as",
             lambda manager: [f"{s.name}: {s.why}" for s in manager.guard.suspended],
         ),
-        "FencingProblems": ("as", lambda manager: list(manager.fence.troubles)),
+        "FencingProblems": ("as", lambda manager: list(manager.fencing_problems)),
         "DrainedSince": ("t", lambda manager: int(manager.drain.since or 0)),
     }
 
@@ -67,6 +67,10 @@ class Manager1(Shown):
     @call("s", "s", action=CONNECT)
     def Disconnect(self, volume: str, owner: str) -> None:
         self.value.connections.disconnect(volume, owner)
+
+    @call(gives="aa{sv}", action=CONNECT)
+    async def Reconcile(self) -> list[Dict]:
+        return [of_left(each) for each in await self.value.actions.all_due()]
 
     # The catalog
 

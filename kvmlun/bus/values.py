@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from dbus_next import Variant
 from .. import reservation
 
 if TYPE_CHECKING:
+    from ..actions import Left
     from ..repin import Comparison
     from ..reservation import Reservation
     from ..status import ReservationStatus
@@ -49,6 +51,16 @@ def of_reservation(made: ReservationStatus) -> dict[str, Variant]:
 def of_holding(made: Holding) -> dict[str, Variant]:
     name, wwid = Variant("s", made.name), Variant("s", str(made.wwid))
     return {"name": name, "wwid": wwid, **_holders(made.reservation)}
+
+
+def of_left(made: Left) -> dict[str, Variant]:
+    return {
+        "action": Variant("s", made.action),
+        "target": Variant("s", made.target),
+        "device": Variant("s", made.device),
+        "due": Variant("u", math.ceil(made.seconds)),
+        "problem": Variant("s", made.problem),
+    }
 
 
 def of_comparison(made: Comparison) -> dict[str, Variant]:

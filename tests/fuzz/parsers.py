@@ -285,7 +285,7 @@ def _socket(data: bytes, folder: Path) -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await HookServer(_Manager())._reply(reader)  # type: ignore[arg-type]
+        return await HookServer(_Hooks(), Tally())._reply(reader)  # type: ignore[arg-type]
 
     reply = _run(call())
     if not reply["ok"]:
@@ -294,10 +294,8 @@ def _socket(data: bytes, folder: Path) -> None:
     assert json.dumps(reply).encode()
 
 
-class _Manager:
+class _Hooks:
     """Takes every call, as far as it needs no storage."""
-
-    tally = Tally()
 
     def limit(self, _operation: str) -> float:
         return 45.0
@@ -320,7 +318,7 @@ class _Manager:
     async def started(self, domain: domxml.Domain, asked: bool, deadline: Deadline) -> None:
         await self.verify(domain, deadline)
 
-    def kick(self) -> None:
+    def noted(self) -> None:
         pass
 
 

@@ -17,7 +17,7 @@ def test_what_runs_goes_on_and_nothing_comes(s: Stage) -> None:
     vm, other = s.vm("vm1", [s.volume("vm1")]), s.vm("vm2", [s.volume("vm2")])
     vm.start(host, writing=False)
     drained = host.run("kvmlun host drain", check=False)
-    assert (drained.rc, drained.out) == (8, "vm1\n")
+    assert (drained.rc, drained.out) == (9, "vm1\n")
     host.run("systemctl restart kvmlund.socket kvmlund")
     assert REMEDY in other.refused(host)
     connected = host.run("kvmlun connect vm2-0", check=False)

@@ -8,6 +8,7 @@ import pytest
 from dbus_next import Variant
 
 from kvmlun import errors, names
+from kvmlun.actions import Left
 from kvmlun.bus import objects
 from kvmlun.config import Config, Settings
 from kvmlun.drain import Drain
@@ -29,10 +30,15 @@ class Manager:
         self.config = Config(Settings(), {"vm1-0": volume})
         self.config_problem = self.libvirt_problem = ""
         self.guard = SimpleNamespace(suspended=[])
-        self.fence = SimpleNamespace(troubles=[])
+        self.fencing_problems = []
         self.drain = Drain(Path("/nowhere"))
         self.here = [session(1, disk())]
         self.added = {}
+
+        self.actions = self
+
+    async def all_due(self):
+        return [Left("remove-disk", TARGET, "/dev/sda", 3.2, "")]
 
     def view(self):
         return view(*self.here, owned=[1])
@@ -111,7 +117,7 @@ def test_a_drained_host_says_so(tmp_path):
     asyncio.run(ask())
 
 
-def test_errors_have_names():
+def test_answers_and_errors_by_name():
     async def ask():
         manager = Manager()
         async with serving(manager) as (_, asker):
@@ -126,6 +132,8 @@ def test_errors_have_names():
             assert (await answer("ListReservations"))[0] == f"{names.ERROR}Internal"
             assert await answer("AddVolume", "sa{sv}", "b", {"lun": Variant("u", 3)}) is None
             assert manager.added == {"b": {"lun": 3}}
+            left = {"action": "remove-disk", "target": TARGET, "device": "/dev/sda"}
+            assert await answer("Reconcile") == [{**left, "due": 4, "problem": ""}]
             assert (await answer("Reload"))[0] == f"{names.ERROR}Config"
             problem = {"ConfigProblem": "kvmlun.yaml:1: no"}
             assert (await asker.heard(1))[0][2] == [names.MANAGER, problem, []]
