@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from . import __version__, errors, sdnotify
 from .arrivals import Arrivals
 from .bus.service import Service
+from .exporter import Exporter
 from .hookserver import HookServer
 from .keys import Keys
 from .leases import Leases
@@ -66,8 +67,8 @@ def main() -> NoReturn:
 
 async def _serve() -> None:
     listening = sdnotify.listening_socket()
-    workers = Workers()
-    manager = Manager(Leases(), Ledger(), Markers(), Arrivals(), Keys(), workers)
+    workers, leases = Workers(), Leases()
+    manager = Manager(leases, Ledger(), Markers(), Arrivals(), Keys(), workers)
     try:
         manager.configure()
     except errors.Error as error:
@@ -79,7 +80,9 @@ async def _serve() -> None:
     await hooks.start(listening)
     await workers.start()
     tasks = [asyncio.ensure_future(run) for run in (manager.run(), service.run())]
-    watchdog = asyncio.ensure_future(sdnotify.watchdog())
+    exporter = Exporter(manager, leases)
+    manager.observers.append(exporter.refresh)
+    beside = [asyncio.ensure_future(run) for run in (sdnotify.watchdog(), exporter.run())]
     stop = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
     sdnotify.notify("READY=1")
@@ -90,7 +93,8 @@ async def _serve() -> None:
     # The VMs of an upgrade's moment start and arrive as at any other.
     await hooks.stop()
     await manager.handover.finish(_FINISH_SECONDS)
-    watchdog.cancel()
+    for each in beside:
+        each.cancel()
     await workers.stop()
     # Sessions stay as they are in any case: what does not end must not hold up a restart.
     asyncio.get_running_loop().call_later(_END_SECONDS, os._exit, 1)

@@ -71,6 +71,8 @@ class ReservationStatus:
     reservation: Reservation
 
 
+# Of a LUN.
+STATES = ("in-use", "down", "exchanged", "missing", "idle", "absent")
 # Of the paths to a LUN the worst one's state is shown.
 _WORST = ("exchanged", "down", "in-use", "idle")
 

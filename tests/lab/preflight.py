@@ -30,6 +30,7 @@ NEEDED = (
     ("python3-hypothesis", f"{_PYTHON}/hypothesis"),
     ("python3-jsonschema", f"{_PYTHON}/jsonschema"),
     ("python3-libvirt", f"{_PYTHON}/libvirt.py"),
+    ("python3-prometheus-client", f"{_PYTHON}/prometheus_client"),
     ("python3-pyudev", f"{_PYTHON}/pyudev"),
     ("python3-yaml", f"{_PYTHON}/yaml"),
     ("python3-pytest", f"{_PYTHON}/pytest"),
