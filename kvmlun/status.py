@@ -103,7 +103,7 @@ def luns(view: View, config: Config) -> list[LunStatus]:
             found.append(_not_here(lun, view))
             seen.add(str(lun.wwid))
     for wwid, names in sorted(view.holds.wwids.items()):
-        if wwid not in seen:
+        if wwid not in seen and wwid not in view.holds.local:
             lun = Lun(Wwid.parse(wwid), LunAddress("", 0), ())
             found.append(dataclasses.replace(_not_here(lun, view), domains=tuple(sorted(names))))
     return found
