@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.lab import errors, paths
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("kvmlun", "hooks", "udev", "multipath", "polkit", "systemd", "debian")
+PARTS = ("kvmlun", "hooks", "udev", "multipath", "polkit", "systemd", "debian", "contrib")
 PARTS += ("setup.cfg", "pyproject.toml", "README.md")
 # pyenv and the like must not become the package's interpreter.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
