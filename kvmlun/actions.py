@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-from . import errors
+from . import errors, events
 from .reconcile import Action, DropMarker, EndSession, ForgetEntry, ForgetMap, Plan, RemoveDisk
 from .wait import Changes, Deadline
 
@@ -83,9 +83,13 @@ class Actions:
             del self._problems[action]
         for action in plan.actions:
             if action not in self._going:
-                task = asyncio.ensure_future(self._act(action))
+                task = asyncio.ensure_future(self._begin(action))
                 self._going[action] = task
                 task.add_done_callback(functools.partial(self._acted, action))
+
+    async def _begin(self, action: Action) -> None:
+        with events.about(operation=_NAMES[type(action)], wwid=_wwid(action)):
+            await self._act(action)
 
     def _acted(self, action: Action, task: asyncio.Task[None]) -> None:
         del self._going[action]
@@ -96,7 +100,8 @@ class Actions:
             self._kick()
         elif isinstance(failure, errors.Error):
             if self._problems.get(action) != str(failure):
-                log.info("postponed: %s", failure)
+                about = {"operation": _NAMES[type(action)], "wwid": _wwid(action)}
+                log.info("postponed: %s", failure, extra=events.POSTPONED(**about))
             self._problems[action] = str(failure)
         else:
             log.error("%s failed", action, exc_info=failure)
@@ -140,3 +145,7 @@ def _left(action: Action, seconds: float, problem: str) -> Left:
     else:
         device = action.uuid
     return Left(_NAMES[type(action)], target, device, seconds, problem)
+
+
+def _wwid(action: Action) -> str:
+    return action.disk.wwid if isinstance(action, RemoveDisk) else ""

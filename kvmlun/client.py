@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dbus_next import BusType, Message, MessageType
+from dbus_next import BusType, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
 from . import errors, names, reservation
@@ -37,9 +37,7 @@ class Client:
     async def status(self) -> dict[str, Any]:
         """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state."""
         objects = await self._call(names.ROOT, names.OBJECT_MANAGER, "GetManagedObjects")
-        manager = await self._call(
-            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
-        )
+        manager = await self._call(names.ROOT, names.PROPERTIES, "GetAll", "s", names.MANAGER)
         by_path = {path: plain(interfaces) for path, interfaces in objects.items()}
         return {
             "version": plain(manager)["Version"],
@@ -102,6 +100,18 @@ class Client:
         keys = {wwid: [int(key, 16) for key in each] for wwid, each in rivals.items()}
         made = await self._manager("TakeOver", "sa{sat}", vm, keys, seconds=_CONNECT_SECONDS)
         return list(plain(made))
+
+    async def log_level(self) -> str:
+        return str(plain(await self._log_level("Get")))
+
+    async def set_log_level(self, level: str) -> None:
+        """Set it until the daemon ends."""
+        await self._log_level("Set", Variant("s", level))
+
+    async def _log_level(self, member: str, *value: Variant) -> Any:
+        signature = "ss" + "v" * len(value)
+        body = (names.LOG_CONTROL, "LogLevel", *value)
+        return await self._call(names.LOG_CONTROL_PATH, names.PROPERTIES, member, signature, *body)
 
     async def volumes(self) -> list[dict[str, Any]]:
         return list(plain(await self._manager("ListVolumes")))
@@ -171,7 +181,7 @@ def _error(reply: Message) -> errors.Error:
     if reply.error_name == "org.freedesktop.DBus.Error.AccessDenied":
         if reply.sender != "org.freedesktop.DBus":
             return errors.Unreachable(text)
-        return errors.Unreachable("kvmlund is for root and the group libvirt")
+        return errors.Unreachable("this is for root; the group libvirt may look, and ask for LUNs")
     return errors.Unreachable(f"kvmlund does not answer: {text}; see systemctl status kvmlund")
 
 

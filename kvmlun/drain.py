@@ -6,7 +6,7 @@ import logging
 import time
 from pathlib import Path
 
-from . import errors, statefile
+from . import errors, events, statefile
 
 log = logging.getLogger("kvmlun.drain")
 
@@ -34,13 +34,16 @@ class Drain:
         """Raises errors.Storage; a host that is drained already stays so since then."""
         if self.since is None:
             statefile.replace(self._file, "")
-            log.warning("this host is drained from now on; kvmlun host resume ends that")
+            log.warning(
+                "this host is drained from now on; kvmlun host resume ends that",
+                extra=events.DRAINED(),
+            )
 
     def end(self) -> None:
         """Raises errors.Storage."""
         if self.since is not None:
             statefile.remove(self._file)
-            log.warning("this host is not drained any more")
+            log.warning("this host is not drained any more", extra=events.RESUMED())
 
     def refuse(self) -> None:
         """Raise errors.Drained while the host is drained: a LUN was to come."""

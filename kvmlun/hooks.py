@@ -9,13 +9,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from . import errors, inventory, ours
+from . import errors, events, inventory, ours
 from .attach import Attacher
 from .config import Settings
 from .domxml import Domain
 from .drain import Drain
 from .handover import Handover
-from .leases import Leases, Need
+from .leases import Leases, Need, boottime
 from .libvirtconn import Listing
 from .lun import Portal, Wwid
 from .ours import Source, Sources
@@ -108,6 +108,10 @@ class Hooks:
             lease = self._leases.get(domain.uuid)
             self._refuse_conflicts(domain, lease.needs if lease else ())
             await self._handover.prepare(domain, requests, wwids, began, deadline)
+            told = ", ".join(f"{lun.volume or lun.address} ({wwid})" for (_, _, lun), wwid in
+                             zip(found, wwids, strict=True))  # fmt: skip
+            seconds = boottime() - began
+            log.info("%s: ready after %.1f s: %s", domain.name, seconds, told, extra=events.READY())
         finally:
             self._leases.settle(domain.uuid, began)
             self._kick()

@@ -9,7 +9,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from . import domxml, errors, hookproto, pools
+from . import domxml, errors, events, hookproto, pools
 from .hooks import Hooks
 from .leases import boottime
 from .tally import Tally
@@ -111,14 +111,19 @@ class HookServer:
         except (ValueError, EOFError, TimeoutError) as error:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")
+        with events.about(domain=header.name, operation=header.op):
+            return await self._answer(header, xml)
+
+    async def _answer(self, header: Header, xml: bytes) -> dict[str, object]:
+        what = f"{errors.one_line(header.name)} {header.op}"
         try:
             with self._tally.asking(header.op):
                 await self._call(header, xml)
         except errors.Error as error:
-            log.warning("%s %s: refused: %s", errors.one_line(header.name), header.op, error)
+            log.warning("%s: refused: %s", what, error, extra=events.REFUSED())
             return _answer(str(error))
         except Exception:
-            log.exception("%s %s failed", errors.one_line(header.name), header.op)
+            log.exception("%s failed", what)
             return _answer("internal error in kvmlund; see journalctl -u kvmlund")
         return _answer("")
 

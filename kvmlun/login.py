@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from . import errors, iscsi, libiscsi, loginprobe, nodedb, secrets, sessionauth, sysfs
+from . import errors, events, iscsi, libiscsi, loginprobe, nodedb, secrets, sessionauth, sysfs
 from .config import Config
 from .ledger import Entry, Ledger
 from .links import BY_PATH
@@ -169,7 +169,7 @@ class Logins:
     def _login_done(self, key: tuple[str, Portal]) -> None:
         task = self._logins.pop(key)
         if not task.cancelled() and (error := task.exception()):
-            log.warning("login: %s", error)
+            log.warning("login: %s", error, extra=events.LOGIN_FAILED())
         self._changes.signal()
 
     async def renew(self, luns: Iterable[Lun]) -> None:
@@ -212,7 +212,8 @@ class Logins:
                         await asyncio.to_thread(sessionauth.put, session.sid, chap)
                         log.warning(
                             "session %d to %s reconnects with the new secret %s after: "
-                            "systemctl restart iscsid", session.sid, target, secret
+                            "systemctl restart iscsid", session.sid, target, secret,
+                            extra=events.SECRET_WAITS(),
                         )  # fmt: skip
                 except errors.Error as problem:
                     problems.append(f"session {session.sid} keeps its secret: {problem}")
@@ -257,7 +258,7 @@ class Logins:
             raise
         self._silent.pop(portal, None)
         self._made(target, portal)
-        log.info("logged in to %s at %s", target, portal)
+        log.info("logged in to %s at %s", target, portal, extra=events.LOGGED_IN())
 
     async def _group(self, target: str, portal: Portal) -> int | None:
         """Return the portal group for a new record, None where it needs none."""

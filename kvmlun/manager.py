@@ -11,7 +11,19 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from . import catalog, config, errors, inventory, iscsi, maps, ours, reconcile, status, sysfs
+from . import (
+    catalog,
+    config,
+    errors,
+    events,
+    inventory,
+    iscsi,
+    maps,
+    ours,
+    reconcile,
+    status,
+    sysfs,
+)
 from .actions import Actions
 from .arrivals import Arrivals
 from .attach import Attacher
@@ -177,9 +189,11 @@ class Manager:
             config.write_wwids(self.config)
         except errors.Error as error:
             self.config_problem = str(error)
+            log.error("%s", error, extra=events.CONFIG_WRONG())
             raise
         self.config_problem = ""
-        log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
+        count = len(self.config.volumes)
+        log.info("%d volumes in /etc/kvmlun", count, extra=events.CONFIG_READ())
         self._watch.configured()
         asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self.kick()
@@ -332,14 +346,14 @@ class Manager:
                     request, Deadline(_JOIN_SECONDS), _JOIN_PATIENCE, (errors.Storage, errors.Stale)
                 )
         except errors.Error as problem:
-            log.info("a path is still missing: %s", problem)
+            log.debug("a path is still missing: %s", problem)
 
     def _expire(self) -> float:
         """End connections whose time is over; return the seconds until the next one is."""
         now, left = boottime(), [math.inf]
         for lease in self._leases.all:
             if lease.expires is not None and lease.expires <= now:
-                log.info("%s: its time is over", lease.name)
+                log.info("%s: its time is over", lease.name, extra=events.TIME_OVER())
                 self._drop_lease(lease.uuid, lease.began)
             elif lease.expires is not None:
                 left.append(lease.expires - now)
@@ -357,7 +371,8 @@ class Manager:
             self.listing = self._without_released(await self.libvirt.listing(arriving))
         except errors.Storage as error:
             if str(error) != self.libvirt_problem:
-                log.warning("%s; nothing is logged out until it answers", error)
+                told = "%s; nothing is logged out until it answers"
+                log.warning(told, error, extra=events.LIBVIRT_SILENT())
             self.libvirt_problem = str(error)
             return False
         self.libvirt_problem = ""
@@ -365,7 +380,7 @@ class Manager:
         for lease in self._leases.all:
             ended = lease.settled is not None and lease.settled < self.listing.began
             if ended and lease.uuid not in active:
-                log.info("%s does not run here; its lease ends", lease.name)
+                log.debug("%s does not run here; its lease ends", lease.name)
                 self._drop_lease(lease.uuid, lease.began)
         return True
 
@@ -412,7 +427,8 @@ class Manager:
 
         if needed():
             return False
-        log.warning("%s: removing the stale device %s", request.link, disk.name)
+        told = "%s: removing the stale device %s"
+        log.warning(told, request.link, disk.name, extra=events.STALE_REMOVED())
         async with self._logins.lock(session.target, deadline):
             await self._detacher.remove_disk(session.sid, disk, needed, deadline)
         return True

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from . import hookproto, sysfs
+from . import events, hookproto, sysfs
 from .guard import Guard
 from .hold import Hold
 from .rounds import Watched
@@ -78,7 +78,10 @@ class Watch:
             states = sysfs.states()
             changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
             for sid in changed:
-                log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+                log.warning(
+                    "session %d%s: %s -> %s", sid, _with(sysfs.session(sid)), before[sid],
+                    states[sid], extra=events.SESSION_CHANGED(),
+                )  # fmt: skip
                 # One that is logged out goes from here, by way of another state (FREE).
                 self._tally.drops += states[sid] == sysfs.FAILED
             for sid in changed | (states.keys() - before.keys()):
@@ -110,3 +113,7 @@ class Watch:
             soon = running is None or self._guard.is_uneasy or self._hold.is_uneasy
             with contextlib.suppress(TimeoutError):
                 await within(self._wake.wait(), _BUSY_SECONDS if soon else self._period())
+
+
+def _with(session: sysfs.Session | None) -> str:
+    return f" to {session.target} at {session.portal}" if session else ""

@@ -12,7 +12,7 @@ from typing import Any
 from dbus_next import DBusError
 from dbus_next.service import method
 
-from .. import errors, names
+from .. import errors, events, names
 from . import access
 
 log = logging.getLogger("kvmlun.dbus")
@@ -22,17 +22,23 @@ def call(*takes: str, gives: str = "", action: str = "") -> Callable[[Callable[.
     """Make a D-Bus method of what it decorates, plain or async.
 
     `takes` are the signatures of its arguments, `gives` that of its result. Only root and whom
-    polkit grants the `action` may call it.
+    polkit grants the `action` may call it, and the object's acted() is called before it answers.
     """
 
     def decorator(function: Callable[..., Any]) -> Any:
         @functools.wraps(function)
         async def answer(*args: Any) -> Any:
             try:
-                if action:
-                    await access.check(action)
-                result = function(*args)
-                return await result if inspect.isawaitable(result) else result
+                with events.about(operation=function.__name__):
+                    if action:
+                        await access.check(action)
+                    log.debug("%s is called", function.__name__)
+                    try:
+                        result = function(*args)
+                        return await result if inspect.isawaitable(result) else result
+                    finally:
+                        if action:
+                            args[0].acted()
             except DBusError:
                 raise
             except errors.Error as error:

@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from dbus_next import PropertyAccess
+from dbus_next import DBusError, PropertyAccess
 from dbus_next.service import ServiceInterface, dbus_property
 
-from .. import names
+from .. import errors, names
 
 # Name, D-Bus signature and value of each property of an object.
 Table = dict[str, tuple[str, Callable[[Any], Any]]]
 
 
 class Shown(ServiceInterface):
-    """Shows the value that it was given last. Its properties are those of its `table`."""
+    """Shows the value that it was given last. Its properties are those of its `table`.
+
+    Those in `writers` can be set as well, by calling these; they raise errors.Error.
+    """
 
     interface: ClassVar[str]
     table: ClassVar[Table]
+    writers: ClassVar[dict[str, Callable[[Any], None]]] = {}
 
     def __init_subclass__(cls) -> None:
         for name, (signature, read) in cls.table.items():
-            setattr(cls, name, dbus_property(PropertyAccess.READ)(_getter(name, signature, read)))
+            write = cls.writers.get(name)
+            access = PropertyAccess.READWRITE if write else PropertyAccess.READ
+            made = dbus_property(access)(_getter(name, signature, read))
+            setattr(cls, name, made.setter(_setter(name, write)) if write else made)
 
     def __init__(self, value: Any) -> None:
         super().__init__(self.interface)
@@ -48,6 +55,17 @@ def _getter(name: str, signature: str, read: Callable[[Any], Any]) -> Callable[[
     getter.__name__ = name
     getter.__annotations__ = {"return": signature}
     return getter
+
+
+def _setter(name: str, write: Callable[[Any], None]) -> Callable[[Shown, Any], None]:
+    def setter(self: Shown, value: Any) -> None:
+        try:
+            write(value)
+        except errors.Error as error:
+            raise DBusError(names.ERROR + error.name, str(error)) from error
+
+    setter.__name__ = name
+    return setter
 
 
 class Lun1(Shown):

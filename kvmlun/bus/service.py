@@ -11,6 +11,7 @@ from dbus_next.aio import MessageBus
 from .. import names, status
 from ..manager import Manager
 from . import access, calls, objects
+from .logcontrol import LogControl1
 from .manager1 import Manager1
 
 log = logging.getLogger("kvmlun.dbus")
@@ -53,6 +54,7 @@ class Service:
         self._bus = await _Bus(bus_type=BusType.SYSTEM).connect()
         access.listen(self._bus)
         self._objects = {}
+        self._bus.export(names.LOG_CONTROL_PATH, LogControl1(None))
         self.refresh()
         await self._bus.request_name(names.BUS_NAME)
         await self._bus.wait_for_disconnect()
@@ -68,7 +70,7 @@ class Service:
             if path in self._objects:
                 self._objects[path].update(value)
             else:
-                self._objects[path] = _object(value)
+                self._objects[path] = self._object(value)
                 self._bus.export(path, self._objects[path])
 
     def _wanted(self) -> dict[str, _Value]:
@@ -81,10 +83,9 @@ class Service:
                 found[objects.lun_path(lun.wwid)] = lun
         return found
 
-
-def _object(value: _Value) -> objects.Shown:
-    if isinstance(value, status.LunStatus):
-        return objects.Lun1(value)
-    if isinstance(value, status.SessionStatus):
-        return objects.Session1(value)
-    return Manager1(value)
+    def _object(self, value: _Value) -> objects.Shown:
+        if isinstance(value, status.LunStatus):
+            return objects.Lun1(value)
+        if isinstance(value, status.SessionStatus):
+            return objects.Session1(value)
+        return Manager1(value, self.refresh)

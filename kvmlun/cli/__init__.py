@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__, errors
-from . import check, connections, diskxml, doctor, host, status, takeover, volume
+from . import check, connections, diskxml, doctor, host, loglevel, status, takeover, volume
 
 # In the order in which the help lists them.
-_GROUPS = (status, volume, takeover, check, doctor, diskxml, connections, host)
+_GROUPS = (status, volume, takeover, check, doctor, diskxml, connections, host, loglevel)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -32,6 +32,7 @@ NEEDED = (
     ("python3-libvirt", f"{_PYTHON}/libvirt.py"),
     ("python3-prometheus-client", f"{_PYTHON}/prometheus_client"),
     ("python3-pyudev", f"{_PYTHON}/pyudev"),
+    ("python3-systemd", f"{_PYTHON}/systemd"),
     ("python3-yaml", f"{_PYTHON}/yaml"),
     ("python3-pytest", f"{_PYTHON}/pytest"),
 )

@@ -1,6 +1,7 @@
 """kvmlund's objects on a real bus: what they show, what they signal, how they answer."""
 
 import asyncio
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from dbus_next import Variant
 from kvmlun import errors, names
 from kvmlun.actions import Left
 from kvmlun.bus import objects
+from kvmlun.client import Client
 from kvmlun.config import Config, Settings
 from kvmlun.drain import Drain
 from kvmlun.lun import Lun
@@ -35,7 +37,10 @@ class Manager:
         self.here = [session(1, disk())]
         self.added = {}
 
-        self.actions = self
+        self.actions = self.connections = self
+
+    def renew(self, volume, owner, ttl):
+        self.renewed = (volume, owner, ttl)
 
     async def all_due(self):
         return [Left("remove-disk", TARGET, "/dev/sda", 3.2, "")]
@@ -132,10 +137,33 @@ def test_answers_and_errors_by_name():
             assert (await answer("ListReservations"))[0] == f"{names.ERROR}Internal"
             assert await answer("AddVolume", "sa{sv}", "b", {"lun": Variant("u", 3)}) is None
             assert manager.added == {"b": {"lun": 3}}
+            manager.libvirt_problem = "no libvirt"
+            assert await answer("Renew", "ssu", "vm1-0", "agent", 5) is None
+            changed = await asker.call(PROPERTIES, "Get", "ss", names.MANAGER, "LibvirtProblem")
+            assert changed == "no libvirt" and len(asker.signals) == 1
             left = {"action": "remove-disk", "target": TARGET, "device": "/dev/sda"}
             assert await answer("Reconcile") == [{**left, "due": 4, "problem": ""}]
             assert (await answer("Reload"))[0] == f"{names.ERROR}Config"
             problem = {"ConfigProblem": "kvmlun.yaml:1: no"}
-            assert (await asker.heard(1))[0][2] == [names.MANAGER, problem, []]
+            assert (await asker.heard(2))[1][2] == [names.MANAGER, problem, []]
 
     asyncio.run(ask())
+
+
+def test_the_log_level_is_set_as_systemd_does():
+    async def ask():
+        async with serving(Manager()), Client() as client:
+            assert await client.log_level() == "info"
+            await client.set_log_level("debug")
+            assert (await client.log_level(), root.level) == ("debug", logging.DEBUG)
+            with pytest.raises(errors.Invalid, match="no log level loud"):
+                await client.set_log_level("loud")
+            assert await client.log_level() == "debug"
+
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.INFO)
+    try:
+        asyncio.run(ask())
+    finally:
+        root.setLevel(before)
