@@ -77,7 +77,7 @@ class Actions:
 
     def start(self, plan: Plan, now: float, grace: float) -> None:
         """Begin what is due of a plan made with `now` (monotonic) and `grace` (seconds)."""
-        self._due = {action: now for action in plan.actions}
+        self._due = dict.fromkeys(plan.actions, now)
         self._due |= {action: since + grace for action, since in plan.idle.items()}
         for action in self._problems.keys() - self._due.keys():
             del self._problems[action]

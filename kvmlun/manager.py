@@ -101,6 +101,7 @@ class Manager:
         self._retry = Retry()
         self._keys = keys
         self._retrying: asyncio.Task[None] | None = None
+        self._renewals: set[asyncio.Task[None]] = set()
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
         self._released: dict[str, float] = {}
@@ -195,7 +196,9 @@ class Manager:
         count = len(self.config.volumes)
         log.info("%d volumes in /etc/kvmlun", count, extra=events.CONFIG_READ())
         self._watch.configured()
-        asyncio.ensure_future(self._renew(self.config.volumes.values()))
+        renewal = asyncio.ensure_future(self._renew(self.config.volumes.values()))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
         self.kick()
 
     def _require_config(self) -> None:

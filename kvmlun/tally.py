@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -38,10 +39,7 @@ class Durations:
     @property
     def buckets(self) -> list[int]:
         """How many took at most as long as each bound, and how many there were."""
-        total, found = 0, []
-        for count in self._counts:
-            found.append(total := total + count)
-        return found
+        return list(itertools.accumulate(self._counts))
 
 
 class Tally:

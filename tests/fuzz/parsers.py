@@ -336,7 +336,7 @@ def _run(call: Any) -> Any:
 def _dbus(data: bytes, folder: Path) -> None:
     """A JSON array of volume's name, volume, owner, ttl and disk target."""
     try:
-        name, volume, owner, ttl, target = json.loads(data)
+        name, volume, owner, _, target = json.loads(data)
     except (ValueError, TypeError, RecursionError):
         return
     texts = (name, owner, target)
@@ -451,7 +451,7 @@ def _unmarshalled(page: bytes) -> libiscsi._Identification:
                     rest[1] & 0xF,
                     length,
                     ctypes.create_string_buffer(body, length),
-                )  # fmt: skip
+                )
             )
         rest = rest[4 + length :]
     for designator in reversed(made):

@@ -70,7 +70,7 @@ def watched(s: Stage) -> Iterator[remote.Spawned]:
 
 def test_one_way(s: Stage, watched: remote.Spawned) -> None:
     host = s.kvms[0]
-    volume, vm = guarded(s, host, ONE_WAY)
+    _, vm = guarded(s, host, ONE_WAY)
     vm.start(host)
     record = next(iter(s.states()[0].records))
     assert host.run(["stat", "-c", "%a %U", record]).out == "600 root\n"

@@ -37,7 +37,7 @@ def drain(client, *options):
 
 
 def parsed(*words) -> argparse.Namespace:
-    return cli._parser().parse_args(["host", *words])
+    return cli.parser().parse_args(["host", *words])
 
 
 def test_nobody_is_left(capsys):
