@@ -51,6 +51,7 @@ from .survey import survey
 from .sysfs import Disk, Session
 from .takeover import Takeovers
 from .telling import Telling
+from .traces import Traces
 from .udev import Udev
 from .wait import Changes, Deadline, within
 from .watch import Watch
@@ -93,6 +94,7 @@ class Manager:
         self._leases = leases
         self._ledger = ledger
         self._markers = markers
+        self.traces = Traces(self._show)
         self._workers = workers
         self._retry = Retry()
         self._keys = keys
@@ -125,8 +127,8 @@ class Manager:
         )  # fmt: skip
         self.hooks = Hooks(
             lambda: self.config.settings, self._require_config, self._sources, leases,
-            self._attacher, self.handover, self._retry, lambda: self.listing, self._ended,
-            self.kick,
+            self._attacher, self.handover, self._retry, self.traces, lambda: self.listing,
+            self._ended, self.kick,
         )  # fmt: skip
         self.guard = Guard(
             workers,
@@ -390,8 +392,9 @@ class Manager:
                 if current and not self._target_needed(action.entry.target):
                     await self._detacher.forget(action.entry)
         else:
-            async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
-                await self._remove(action)
+            with self.traces.ending(action.session.target):
+                async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
+                    await self._remove(action)
 
     async def _remove(self, action: EndSession | RemoveDisk) -> None:
         sid = action.session.sid
