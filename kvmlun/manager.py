@@ -30,6 +30,7 @@ from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
+from .explainer import Explainer
 from .guard import Guard
 from .hooks import Hooks
 from .keys import Keys, Record
@@ -163,6 +164,11 @@ class Manager:
             self._writer.fence,
             self.kick,
         )
+        self.explainer = Explainer(
+            lambda: self.listing, lambda: self.libvirt_problem, self._sources, self.hooks,
+            self.handover, self._maps, ledger, workers, self.traces, self.reservations,
+            lambda: self.config.settings.grace,
+        )  # fmt: skip
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
 
     def kick(self) -> None:
