@@ -10,6 +10,8 @@ import contextlib
 import contextvars
 from collections.abc import Iterator
 
+from . import errors
+
 _context: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("about", default={})
 
 
@@ -24,9 +26,9 @@ class Event:
 
 
 def fields(domain: str, wwid: str, operation: str) -> dict[str, str]:
-    """Return the journal's fields for what is known."""
+    """Return the journal's fields for what is known, printable: the catalog quotes them."""
     named = {"DOMAIN": domain, "WWID": wwid, "OPERATION": operation}
-    return {f"KVMLUN_{name}": value for name, value in named.items() if value}
+    return {f"KVMLUN_{name}": errors.printable(value) for name, value in named.items() if value}
 
 
 @contextlib.contextmanager

@@ -83,10 +83,10 @@ def add_context(record: logging.LogRecord) -> bool:
 def send(message: str, /, **fields: Any) -> None:
     """Send a line to the journal, without what else logging and its handler know of it: arguments
     and tracebacks as they came."""
-    from systemd import journal
+    from systemd.journal import send as send_fields
 
     kept = {name: value for name, value in fields.items() if name in _FIELDS or _is_ours(name)}
-    journal.send(message, **kept)
+    send_fields(message, **kept)
 
 
 def _is_ours(name: str) -> bool:

@@ -22,7 +22,7 @@ def call(*takes: str, gives: str = "", action: str = "") -> Callable[[Callable[.
     """Make a D-Bus method of what it decorates, plain or async.
 
     `takes` are the signatures of its arguments, `gives` that of its result. Only root and whom
-    polkit grants the `action` may call it.
+    polkit grants the `action` may call it, and the object's acted() is called before it answers.
     """
 
     def decorator(function: Callable[..., Any]) -> Any:
@@ -33,8 +33,12 @@ def call(*takes: str, gives: str = "", action: str = "") -> Callable[[Callable[.
                     if action:
                         await access.check(action)
                     log.debug("%s is called", function.__name__)
-                    result = function(*args)
-                    return await result if inspect.isawaitable(result) else result
+                    try:
+                        result = function(*args)
+                        return await result if inspect.isawaitable(result) else result
+                    finally:
+                        if action:
+                            args[0].acted()
             except DBusError:
                 raise
             except errors.Error as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from dbus_next import Variant
 
 from .. import __version__, domxml, names, status
+from ..manager import Manager
 from .access import CONNECT, MANAGE, TAKE_OVER
 from .calls import call
 from .objects import Shown, Table
@@ -26,7 +27,10 @@ Dict = dict[str, Variant]
 
 
 class Manager1(Shown):
-    """The daemon: its version, what it waits for, the catalog of volumes. Shows the Manager."""
+    """The daemon: its version, what it waits for, the catalog of volumes. Shows the Manager.
+
+    `acted` is called when a method may have changed something.
+    """
 
     interface = names.MANAGER
     table: ClassVar[Table] = {
@@ -40,6 +44,10 @@ class Manager1(Shown):
         "FencingProblems": ("as", lambda manager: list(manager.fencing_problems)),
         "Waiting": ("a(sssd)", lambda manager: [of_waiting(w) for w in manager.traces.waiting]),
     }
+
+    def __init__(self, manager: Manager, acted: Callable[[], None]) -> None:
+        super().__init__(manager)
+        self.acted = acted
 
     # Looking
 
@@ -102,10 +110,7 @@ class Manager1(Shown):
 
     @call(action=MANAGE)
     def Reload(self) -> None:
-        try:
-            self.value.configure()
-        finally:
-            self.update(self.value)
+        self.value.configure()
 
     # A dead host's LUNs
 

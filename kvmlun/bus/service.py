@@ -70,7 +70,7 @@ class Service:
             if path in self._objects:
                 self._objects[path].update(value)
             else:
-                self._objects[path] = _object(value)
+                self._objects[path] = self._object(value)
                 self._bus.export(path, self._objects[path])
 
     def _wanted(self) -> dict[str, _Value]:
@@ -83,10 +83,9 @@ class Service:
                 found[objects.lun_path(lun.wwid)] = lun
         return found
 
-
-def _object(value: _Value) -> objects.Shown:
-    if isinstance(value, status.LunStatus):
-        return objects.Lun1(value)
-    if isinstance(value, status.SessionStatus):
-        return objects.Session1(value)
-    return Manager1(value)
+    def _object(self, value: _Value) -> objects.Shown:
+        if isinstance(value, status.LunStatus):
+            return objects.Lun1(value)
+        if isinstance(value, status.SessionStatus):
+            return objects.Session1(value)
+        return Manager1(value, self.refresh)

@@ -39,7 +39,10 @@ class Manager:
         self.here = [session(1, disk())]
         self.added = {}
 
-        self.actions = self
+        self.actions = self.connections = self
+
+    def renew(self, volume, owner, ttl):
+        self.renewed = (volume, owner, ttl)
 
     async def all_due(self):
         return [Left("remove-disk", TARGET, "/dev/sda", 3.2, "")]
@@ -120,11 +123,15 @@ def test_answers_and_errors_by_name():
             assert (await answer("ListReservations"))[0] == f"{names.ERROR}Internal"
             assert await answer("AddVolume", "sa{sv}", "b", {"lun": Variant("u", 3)}) is None
             assert manager.added == {"b": {"lun": 3}}
+            manager.libvirt_problem = "no libvirt"
+            assert await answer("Renew", "ssu", "vm1-0", "agent", 5) is None
+            changed = await asker.call(PROPERTIES, "Get", "ss", names.MANAGER, "LibvirtProblem")
+            assert changed == "no libvirt" and len(asker.signals) == 1
             left = {"action": "remove-disk", "target": TARGET, "device": "/dev/sda"}
             assert await answer("Reconcile") == [{**left, "due": 4, "problem": ""}]
             assert (await answer("Reload"))[0] == f"{names.ERROR}Config"
             problem = {"ConfigProblem": "kvmlun.yaml:1: no"}
-            assert (await asker.heard(1))[0][2] == [names.MANAGER, problem, []]
+            assert (await asker.heard(2))[1][2] == [names.MANAGER, problem, []]
 
     asyncio.run(ask())
 

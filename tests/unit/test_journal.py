@@ -70,6 +70,7 @@ def test_a_line_says_what_it_is_about(monkeypatch):
         "KVMLUN_OPERATION": "end-session",
     }  # fmt: skip
     assert third == {**known, "MESSAGE": "y"}
+    assert events.REFUSED(domain="vm\x1b[2J\n")["KVMLUN_DOMAIN"] == "vm [2J "
 
 
 def test_what_a_task_logs_is_about_what_it_was_begun_for(monkeypatch):
