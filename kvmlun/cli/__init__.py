@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.code
     except BrokenPipeError:
         sys.stderr.close()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # as a shell says it
     return errors.Exit.OK
 
 
