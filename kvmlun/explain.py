@@ -87,11 +87,11 @@ def _of_link(domain: Domain, known: Known, world: World, running: bool) -> _Said
         return
     lun, request = known.lun, ours.request(domain, known.disk, known.link, known.lun)
     yield OK, _origin(known.link, lun, request, domain.luns)
-    there = list(_usable(request, world)) if running else None
-    if there is None:
-        there = []
-        yield from _logins(request, known.mapped, world, there)
-    yield from _disks(request, known.mapped, there, world, running)
+    there = [session for session in candidates(request, world.sessions) if session.up]
+    logins = [] if running else list(_logins(request, known.mapped, world))
+    yield from logins
+    if REFUSED not in dict(logins):
+        yield from _disks(request, known.mapped, there, world, running)
     yield from _fencing(request, known.disk, world, running)
     if not known.disk.movable:
         cache = known.disk.cache or "default"
@@ -125,20 +125,14 @@ def _origin(link: str, lun: Lun, request: Request, metadata: Iterable[Lun]) -> s
 # sessions
 
 
-def _usable(request: Request, world: World) -> Iterator[Session]:
-    return (session for session in candidates(request, world.sessions) if session.up)
-
-
-def _logins(request: Request, mapped: bool, world: World, there: list[Session]) -> _Said:
-    """Say what would bring a session, or one to each portal; add to `there` those that are up."""
+def _logins(request: Request, mapped: bool, world: World) -> _Said:
+    """Say what would bring a session, or for a map one to each portal."""
     target, portals = request.lun.address.target, request.lun.portals
     existing = candidates(request, world.sessions)
     for session in existing:
         verdict = OK if session.up else DO
         state = "is logged in" if session.up else f"is {session.state}; wait until it is back"
         yield verdict, f"session {session.sid} to {session.portal} {state}{_maker(session, world)}"
-        if session.up:
-            there.append(session)
     if existing and not mapped:
         return
     ways = len(existing)

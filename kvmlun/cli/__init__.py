@@ -9,10 +9,24 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__, errors
-from . import check, connections, diskxml, doctor, loglevel, status, takeover, volume
+from . import (
+    check,
+    connections,
+    diskxml,
+    doctor,
+    events,
+    explain,
+    graph,
+    loglevel,
+    status,
+    takeover,
+    volume,
+)
 
 # In the order in which the help lists them.
-_GROUPS = (status, volume, takeover, check, doctor, diskxml, connections, loglevel)
+_GROUPS = (
+    status, explain, events, graph, volume, takeover, check, doctor, diskxml, connections, loglevel
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

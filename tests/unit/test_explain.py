@@ -100,7 +100,9 @@ def test_a_portal_that_lets_nobody_in_is_passed_over_and_one_must_be_left():
     assert has(lines, NOTE, "at 10.77.1.1:3260: the portal does not answer")
     assert has(lines, DO, f"log in to {TARGET} at 10.77.2.1:3260")
     both = {**closed, (TARGET, SECOND): "denied"}
-    assert has(told(world(closed=both), two), REFUSED, "0 of the 1 paths that volume vm1-0 needs")
+    lines = told(world(closed=both), two)
+    assert has(lines, REFUSED, "0 of the 1 paths that volume vm1-0 needs")
+    assert not has(lines, DO, ""), "nothing comes after that"
 
 
 def test_a_target_that_wants_a_secret_gets_the_volumes():
