@@ -15,6 +15,7 @@ from .ledger import Entry, Ledger
 from .links import BY_PATH
 from .lun import Lun, Portal
 from .request import Request
+from .steps import step
 from .sysfs import Session
 from .tally import Tally
 from .wait import Changes, Deadline, enough, turn, within
@@ -160,7 +161,8 @@ class Logins:
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
-            await within(asyncio.shield(self._logins[key]), deadline.left)
+            with step(f"login to {target} at {portal}"):
+                await within(asyncio.shield(self._logins[key]), deadline.left)
         except TimeoutError:
             raise errors.Timeout(
                 f"{request}: login to {target} at {portal} took too long"

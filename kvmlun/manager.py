@@ -31,6 +31,7 @@ from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
 from .drain import Drain
+from .explainer import Explainer
 from .guard import Guard
 from .hooks import Hooks
 from .keys import Keys, Record
@@ -53,6 +54,7 @@ from .sysfs import Disk, Session
 from .takeover import Takeovers
 from .tally import Tally
 from .telling import Telling
+from .traces import Traces
 from .udev import Udev
 from .wait import Changes, Deadline, within
 from .watch import Watch
@@ -97,6 +99,7 @@ class Manager:
         self._leases = leases
         self._ledger = ledger
         self._markers = markers
+        self.traces = Traces(self._show)
         self._workers = workers
         self._retry = Retry()
         self._keys = keys
@@ -132,7 +135,8 @@ class Manager:
         )  # fmt: skip
         self.hooks = Hooks(
             lambda: self.config.settings, self._require_config, self._sources, leases,
-            self._attacher, self.handover, self._retry, self.drain, lambda: self.listing,
+            self._attacher, self.handover, self._retry, self.drain, self.traces,
+            lambda: self.listing,
             self._ended, self.kick,
         )  # fmt: skip
         self.guard = Guard(
@@ -169,6 +173,11 @@ class Manager:
             self._writer.fence,
             self.kick,
         )
+        self.explainer = Explainer(
+            lambda: self.listing, lambda: self.libvirt_problem, self._sources, self.hooks,
+            self.handover, self._maps, ledger, workers, self.traces, self.reservations,
+            lambda: self.config.settings.grace,
+        )  # fmt: skip
         self.connections = Connections(
             lambda: self.config, leases, self._attacher, self.drain, self.tally, self.kick
         )
@@ -405,8 +414,9 @@ class Manager:
                 if current and not self._target_needed(action.entry.target):
                     await self._detacher.forget(action.entry)
         else:
-            async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
-                await self._remove(action)
+            with self.traces.ending(action.session.target):
+                async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
+                    await self._remove(action)
 
     async def _remove(self, action: EndSession | RemoveDisk) -> None:
         sid = action.session.sid

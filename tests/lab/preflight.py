@@ -26,6 +26,8 @@ NEEDED = (
     ("python3-all", "/usr/share/doc/python3-all"),
     ("python3-setuptools", f"{_PYTHON}/setuptools"),
     ("dbus-daemon", "/usr/bin/dbus-daemon"),
+    ("graphviz", "/usr/bin/dot"),
+    ("systemd-journal-remote", "/lib/systemd/systemd-journal-remote"),
     ("python3-dbus-next", f"{_PYTHON}/dbus_next"),
     ("python3-hypothesis", f"{_PYTHON}/hypothesis"),
     ("python3-jsonschema", f"{_PYTHON}/jsonschema"),

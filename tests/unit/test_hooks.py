@@ -14,6 +14,7 @@ from kvmlun.hooks import Hooks
 from kvmlun.leases import Leases, boottime
 from kvmlun.lun import Portal
 from kvmlun.retry import Retry
+from kvmlun.traces import Traces
 from kvmlun.wait import Deadline
 
 from . import worlds
@@ -38,9 +39,10 @@ class World:
         )
         sources = SimpleNamespace(luns=lambda d: [(disk, BY_PATH, LUN) for disk in d.disks])
         attacher = SimpleNamespace(attach=self.done)
+        traces = Traces(lambda: None, folder / "steps")
         self.hooks = Hooks(
             Settings, lambda: None, sources, self.leases, attacher, handover, self.retry,
-            self.drain, lambda: None, lambda *_: None, lambda: None,
+            self.drain, traces, lambda: None, lambda *_: None, lambda: None,
         )  # fmt: skip
 
     async def done(self, *_):
