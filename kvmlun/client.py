@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dbus_next import BusType, Message, MessageType, Variant
@@ -12,6 +12,7 @@ from . import errors, names, reservation
 from .bus.values import plain, variants
 from .wait import within
 
+_BUS = "org.freedesktop.DBus"
 _SECONDS = 20.0
 _CONNECT_SECONDS = 120.0  # above the daemon's own limit
 _KINDS = {
@@ -27,6 +28,7 @@ class Client:
     async def __aenter__(self) -> Client:
         try:
             self._bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+            self.is_served = True  # as long as listen() hears nothing else
         except OSError as error:
             raise errors.Unreachable(f"the D-Bus system bus does not answer: {error}") from error
         return self
@@ -34,8 +36,11 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         self._bus.disconnect()
 
-    async def status(self) -> dict[str, Any]:
-        """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state."""
+    async def status(self, reservations: bool = True) -> dict[str, Any]:
+        """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state.
+
+        Without `reservations` no target is asked for them.
+        """
         objects = await self._call(names.ROOT, names.OBJECT_MANAGER, "GetManagedObjects")
         manager = await self._call(names.ROOT, names.PROPERTIES, "GetAll", "s", names.MANAGER)
         by_path = {path: plain(interfaces) for path, interfaces in objects.items()}
@@ -45,7 +50,9 @@ class Client:
             "config_problem": plain(manager)["ConfigProblem"],
             "suspended": plain(manager)["Suspended"],
             "fencing_problems": plain(manager)["FencingProblems"],
-            "reservations": await self._reservations_or_none(),
+            "drained_since": plain(manager)["DrainedSince"],
+            "waiting": [_waiting(each) for each in plain(manager)["Waiting"]],
+            "reservations": await self._reservations_or_none() if reservations else [],
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
                 key=lambda lun: (lun["volume"], lun["wwid"]),
@@ -55,6 +62,24 @@ class Client:
                 key=lambda session: session["id"],
             ),
         }
+
+    async def drained_since(self) -> int:
+        """Return since when this host is drained (Unix time), 0 where it is not."""
+        properties = "org.freedesktop.DBus.Properties"
+        asked = names.MANAGER, "DrainedSince"
+        return int(plain(await self._call(names.ROOT, properties, "Get", "ss", *asked)))
+
+    async def holders(self) -> list[str]:
+        """Return who has LUNs on this host, at this moment."""
+        return list(plain(await self._manager("ListHolders")))
+
+    async def drain(self) -> None:
+        """Have this host take no more LUNs."""
+        await self._manager("Drain")
+
+    async def resume(self) -> None:
+        """Let LUNs come here again."""
+        await self._manager("Resume")
 
     async def reservations(self) -> list[dict[str, Any]]:
         """Return what the target of each LUN that is here says of it at this moment."""
@@ -66,6 +91,33 @@ class Client:
             return await self.reservations()
         except errors.Error:
             return []
+
+    async def waiting(self) -> list[dict[str, Any]]:
+        """Return what operations that take long are waiting for."""
+        body = (names.MANAGER, "Waiting")
+        made = await self._call(names.ROOT, names.PROPERTIES, "Get", "ss", *body)
+        return [_waiting(each) for each in plain(made)]
+
+    async def explain(self, vm: str) -> dict[str, Any]:
+        """Return what a start of a VM would do, and what was done for it."""
+        return _explanation(plain(await self._manager("Explain", "s", vm, seconds=60.0)))
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` from now on after each signal of the daemon's, and when it comes or goes."""
+        rules = (f"sender='{names.BUS_NAME}'", f"member='NameOwnerChanged',arg0='{names.BUS_NAME}'")
+
+        def hear(message: Message) -> None:
+            if message.message_type is MessageType.SIGNAL:
+                if message.member == "NameOwnerChanged":
+                    self.is_served = bool(message.body[2])
+                heard()
+
+        self._bus.add_message_handler(hear)
+        for rule in rules:
+            await self._bus.call(Message(
+                destination=_BUS, path="/org/freedesktop/DBus", interface=_BUS, member="AddMatch",
+                signature="s", body=[f"type='signal',{rule}"],
+            ))  # fmt: skip
 
     async def give_up(self, vm: str) -> None:
         """Let go of what was taken over for a VM."""
@@ -177,6 +229,25 @@ def _holders(found: dict[str, Any]) -> dict[str, Any]:
             for name, each in found["registrants"]
         ],
     }
+
+
+def _waiting(made: list[Any]) -> dict[str, Any]:
+    return dict(zip(("operation", "subject", "step", "since"), made, strict=True))
+
+
+def _explanation(made: dict[str, Any]) -> dict[str, Any]:
+    lines = [dict(zip(("disk", "verdict", "text"), each, strict=True)) for each in made["lines"]]
+    operations = [
+        {
+            **each,
+            "steps": [
+                {"text": text, "after": after, "seconds": None if seconds < 0 else seconds}
+                for text, after, seconds in each["steps"]
+            ],
+        }
+        for each in made["operations"]
+    ]
+    return {**made, "lines": lines, "operations": operations}
 
 
 def _snake(properties: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from . import __version__, errors, events, journal, sdnotify
 from .arrivals import Arrivals
 from .bus.service import Service
+from .exporter import Exporter
 from .hookserver import HookServer
 from .keys import Keys
 from .leases import Leases
@@ -50,18 +51,20 @@ def main() -> NoReturn:
 
 async def _serve() -> None:
     listening = sdnotify.listening_socket()
-    workers = Workers()
-    manager = Manager(Leases(), Ledger(), Markers(), Arrivals(), Keys(), workers)
+    workers, leases = Workers(), Leases()
+    manager = Manager(leases, Ledger(), Markers(), Arrivals(), Keys(), workers)
     with contextlib.suppress(errors.Error):
         manager.configure()  # which says so itself
     service = Service(manager)
     manager.observers.append(service.refresh)
     manager.udev.start()
-    hooks = HookServer(manager.hooks)
+    hooks = HookServer(manager.hooks, manager.tally)
     await hooks.start(listening)
     await workers.start()
     tasks = [asyncio.ensure_future(run) for run in (manager.run(), service.run())]
-    watchdog = asyncio.ensure_future(sdnotify.watchdog())
+    exporter = Exporter(manager, leases)
+    manager.observers.append(exporter.refresh)
+    beside = [asyncio.ensure_future(run) for run in (sdnotify.watchdog(), exporter.run())]
     stop = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
     sdnotify.notify("READY=1")
@@ -72,7 +75,8 @@ async def _serve() -> None:
     # The VMs of an upgrade's moment start and arrive as at any other.
     await hooks.stop()
     await manager.handover.finish(_FINISH_SECONDS)
-    watchdog.cancel()
+    for each in beside:
+        each.cancel()
     await workers.stop()
     # Sessions stay as they are in any case: what does not end must not hold up a restart.
     asyncio.get_running_loop().call_later(_END_SECONDS, os._exit, 1)

@@ -11,6 +11,7 @@ from . import errors, events, iscsi, nodedb, sysfs
 from .ledger import Entry, Ledger
 from .maps import Maps
 from .markers import Markers
+from .steps import step
 from .sysfs import Disk, Session
 from .wait import Changes, Deadline
 from .worker import Workers
@@ -53,7 +54,8 @@ class Detacher:
         _check_free(session, needed)
         self._ledger.ending(session)
         try:
-            await iscsi.logout(sid)
+            with step(f"logout of {session.target} at {session.portal}"):
+                await iscsi.logout(sid)
         except errors.Error:
             self._ledger.made(session)
             raise
@@ -86,7 +88,8 @@ class Detacher:
         """
         if any(session.key == entry.key for session in sysfs.sessions()):
             raise errors.Refused(f"{entry.target} at {entry.portal} has a session")
-        await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
+        with step(f"the end of the node record of {entry.target} at {entry.portal}"):
+            await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
         self._ledger.forget(entry)
 
     async def _free(self, disk: Disk, needed: Callable[[], bool], deadline: Deadline) -> Disk:

@@ -20,6 +20,7 @@ class Exit(enum.IntEnum):
     REFUSED = 5  # possible, but against a rule that protects data
     CONFIG = 6  # a configuration file is wrong
     FOUND = 7  # kvmlun doctor has found something
+    LEFT = 9  # kvmlun host drain: somebody still has LUNs here
 
 
 class Error(Exception):
@@ -59,6 +60,10 @@ class Stale(Refused):
     """The device is not the LUN that is wanted: an old one, or an exchanged one."""
 
 
+class Drained(Refused):
+    """An operator wants no more LUNs on this host."""
+
+
 class Config(Error):
     """A configuration file is wrong; the text gives file, line and key."""
 
@@ -92,6 +97,13 @@ class Found(Error):
 
     name = "Found"
     code = Exit.FOUND
+
+
+class Left(Error):
+    """Somebody still has LUNs on this host; who has been told."""
+
+    name = "Left"
+    code = Exit.LEFT
 
 
 def one_line(text: str) -> str:

@@ -15,7 +15,9 @@ from .ledger import Entry, Ledger
 from .links import BY_PATH
 from .lun import Lun, Portal
 from .request import Request
+from .steps import step
 from .sysfs import Session
+from .tally import Tally
 from .wait import Changes, Deadline, enough, turn, within
 
 log = logging.getLogger("kvmlun.login")
@@ -39,11 +41,13 @@ class Logins:
         ledger: Ledger,
         changes: Changes,
         forget: Callable[[Entry], Awaitable[None]],
+        tally: Tally,
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._changes = changes
         self._forget = forget
+        self._tally = tally
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
         self._born = time.monotonic(), time.time()
@@ -153,11 +157,12 @@ class Logins:
         if not deadline.left:
             raise errors.Timeout(f"{request}: no time was left to log in to {target} at {portal}")
         if key not in self._logins:
-            task = asyncio.ensure_future(self._log_in(target, portal, request.lun.secret))
+            task = asyncio.ensure_future(self._counted(target, portal, request.lun.secret))
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
-            await within(asyncio.shield(self._logins[key]), deadline.left)
+            with step(f"login to {target} at {portal}"):
+                await within(asyncio.shield(self._logins[key]), deadline.left)
         except TimeoutError:
             raise errors.Timeout(
                 f"{request}: login to {target} at {portal} took too long"
@@ -226,6 +231,10 @@ class Logins:
             # iscsid.conf, is not for whoever listens there.
             auth = secrets.NONE
         return {**config.settings.node_record(), **auth}
+
+    async def _counted(self, target: str, portal: Portal, secret: str | None) -> None:
+        with self._tally.login():
+            await self._log_in(target, portal, secret)
 
     async def _log_in(self, target: str, portal: Portal, secret: str | None) -> None:
         record = self._node_record(portal, secret)

@@ -30,6 +30,8 @@ from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
+from .drain import Drain
+from .explainer import Explainer
 from .guard import Guard
 from .hooks import Hooks
 from .keys import Keys, Record
@@ -50,7 +52,9 @@ from .rounds import Watched
 from .survey import survey
 from .sysfs import Disk, Session
 from .takeover import Takeovers
+from .tally import Tally
 from .telling import Telling
+from .traces import Traces
 from .udev import Udev
 from .wait import Changes, Deadline, within
 from .watch import Watch
@@ -88,11 +92,14 @@ class Manager:
         self.libvirt_problem = ""
         self.observers: list[Callable[[], None]] = []
         self.changes = Changes()
+        self.drain = Drain()
+        self.tally = Tally()
         self.udev = Udev(self.kick)
         self.libvirt = Libvirt(self.kick, lambda uuid: self._turned(uuid))
         self._leases = leases
         self._ledger = ledger
         self._markers = markers
+        self.traces = Traces(self._show)
         self._workers = workers
         self._retry = Retry()
         self._keys = keys
@@ -112,7 +119,9 @@ class Manager:
         )
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
-        self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
+        self._logins = Logins(
+            lambda: self.config, ledger, self.changes, self._detacher.forget, self.tally
+        )
         self._telling = Telling(self.libvirt, lambda: self.config, keys)
         self._writer = OneWriter(
             workers, self._maps, keys, arrivals, leases, self.libvirt, self._uses,
@@ -126,8 +135,9 @@ class Manager:
         )  # fmt: skip
         self.hooks = Hooks(
             lambda: self.config.settings, self._require_config, self._sources, leases,
-            self._attacher, self.handover, self._retry, lambda: self.listing, self._ended,
-            self.kick,
+            self._attacher, self.handover, self._retry, self.drain, self.traces,
+            lambda: self.listing,
+            self._ended, self.kick,
         )  # fmt: skip
         self.guard = Guard(
             workers,
@@ -151,18 +161,26 @@ class Manager:
             lambda: self.config.settings.audit,
             self.kick,
             self._show,
+            self.tally,
         )
         self.takeovers = Takeovers(
             lambda: self.listing,
             lambda: self.libvirt_problem,
             lambda: self.config.settings.prepare,
-            self.hooks.requests,
+            self.hooks.new_requests,
             leases,
             self._attacher,
             self._writer.fence,
             self.kick,
         )
-        self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
+        self.explainer = Explainer(
+            lambda: self.listing, lambda: self.libvirt_problem, self._sources, self.hooks,
+            self.handover, self._maps, ledger, workers, self.traces, self.reservations,
+            lambda: self.config.settings.grace,
+        )  # fmt: skip
+        self.connections = Connections(
+            lambda: self.config, leases, self._attacher, self.drain, self.tally, self.kick
+        )
 
     def kick(self) -> None:
         """Something may have changed: look at everything soon."""
@@ -271,7 +289,7 @@ class Manager:
     async def _reconcile_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            with self.actions.look():
+            with self.actions.look(), self.tally.reconcile():
                 pause = await self._reconcile()
             self._show()
             try:
@@ -299,12 +317,15 @@ class Manager:
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
         self.actions.start(plan, now, settings.grace)
-        if self._retry.waiting and settings.retry_autostart:
+        if self.drain.since is not None:
+            # By the time that LUNs come here again they may run elsewhere.
+            self._retry.clear()
+        elif self._retry.waiting and settings.retry_autostart:
             if self._retrying is None or self._retrying.done():
                 self._retrying = asyncio.ensure_future(
                     self._retry.run(iscsi.answers, self.libvirt.start)
                 )
-        lacking = self._lacking_paths()
+        lacking = self.lacking_paths()
         if lacking and (self._joining is None or self._joining.done()):
             self._joining = asyncio.gather(*map(self._join, lacking))
         if plan.actions:
@@ -323,7 +344,7 @@ class Manager:
                 found.append(Watched(guest.uuid, guest.name, requests))
         return found
 
-    def _lacking_paths(self) -> list[Request]:
+    def lacking_paths(self) -> list[Request]:
         """Return what running domains use by multipath with fewer paths than there are portals."""
         requests = [request for domain in self._running() for request in domain.requests]
         return maps.lacking(requests, sysfs.sessions())
@@ -393,8 +414,9 @@ class Manager:
                 if current and not self._target_needed(action.entry.target):
                     await self._detacher.forget(action.entry)
         else:
-            async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
-                await self._remove(action)
+            with self.traces.ending(action.session.target):
+                async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
+                    await self._remove(action)
 
     async def _remove(self, action: EndSession | RemoveDisk) -> None:
         sid = action.session.sid

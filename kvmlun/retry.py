@@ -55,6 +55,10 @@ class Retry:
         if self._waiting.pop(uuid, None):
             statefile.remove(self._folder / f"{uuid}.json")
 
+    def clear(self) -> None:
+        for domain in self.waiting:
+            self.drop(domain.uuid)
+
     @property
     def due(self) -> tuple[Unstarted, ...]:
         """Those that were not tried a short while ago; the while doubles with each try."""

@@ -16,6 +16,7 @@ from . import events, hookproto, sysfs
 from .guard import Guard
 from .hold import Hold
 from .rounds import Watched
+from .tally import Tally
 from .wait import within
 
 log = logging.getLogger("kvmlun.watch")
@@ -42,6 +43,7 @@ class Watch:
         period: Callable[[], float],
         kick: Callable[[], None],
         show: Callable[[], None],
+        tally: Tally,
     ) -> None:
         self._guard = guard
         self._hold = hold
@@ -50,6 +52,7 @@ class Watch:
         self._period = period
         self._kick = kick
         self._show = show
+        self._tally = tally
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -79,6 +82,8 @@ class Watch:
                     "session %d%s: %s -> %s", sid, _with(sysfs.session(sid)), before[sid],
                     states[sid], extra=events.SESSION_CHANGED(),
                 )  # fmt: skip
+                # One that is logged out goes from here, by way of another state (FREE).
+                self._tally.drops += states[sid] == sysfs.FAILED
             for sid in changed | (states.keys() - before.keys()):
                 if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
                     self._guard.doubt(session.target)

@@ -12,7 +12,16 @@ from ..manager import Manager
 from .access import CONNECT, MANAGE, TAKE_OVER
 from .calls import call
 from .objects import Shown, Table
-from .values import of_comparison, of_holding, of_left, of_reservation, plain, variants
+from .values import (
+    of_comparison,
+    of_explanation,
+    of_holding,
+    of_left,
+    of_reservation,
+    of_waiting,
+    plain,
+    variants,
+)
 
 Dict = dict[str, Variant]
 
@@ -33,6 +42,8 @@ class Manager1(Shown):
             lambda manager: [f"{s.name}: {s.why}" for s in manager.guard.suspended],
         ),
         "FencingProblems": ("as", lambda manager: list(manager.fencing_problems)),
+        "DrainedSince": ("t", lambda manager: int(manager.drain.since or 0)),
+        "Waiting": ("a(sssd)", lambda manager: [of_waiting(w) for w in manager.traces.waiting]),
     }
 
     def __init__(self, manager: Manager, acted: Callable[[], None]) -> None:
@@ -53,6 +64,14 @@ class Manager1(Shown):
     async def ListReservations(self) -> list[Dict]:
         return [of_reservation(each) for each in await self.value.reservations()]
 
+    @call(gives="as")
+    def ListHolders(self) -> list[str]:
+        return status.holders(status.luns(self.value.view(), self.value.config))
+
+    @call("s", gives="a{sv}")
+    async def Explain(self, vm: str) -> Dict:
+        return of_explanation(await self.value.explainer.explain(vm))
+
     @call("s", "s", gives="s")
     def DiskXml(self, volume: str, target: str) -> str:
         return domxml.disk_xml(self.value.config.volume(volume).wwid.link, target)
@@ -61,7 +80,8 @@ class Manager1(Shown):
 
     @call("s", "s", "u", gives="s", action=CONNECT)
     async def Connect(self, volume: str, owner: str, ttl: int) -> str:
-        return str(await self.value.connections.connect(volume, owner, ttl))
+        with self.value.traces.operation("connect", volume):
+            return str(await self.value.connections.connect(volume, owner, ttl))
 
     @call("s", "s", "u", action=CONNECT)
     def Renew(self, volume: str, owner: str, ttl: int) -> None:
@@ -97,15 +117,29 @@ class Manager1(Shown):
     def Reload(self) -> None:
         self.value.configure()
 
+    # The host
+
+    @call(action=MANAGE)
+    def Drain(self) -> None:
+        self.value.drain.begin()
+        self.update(self.value)
+
+    @call(action=MANAGE)
+    def Resume(self) -> None:
+        self.value.drain.end()
+        self.update(self.value)
+
     # A dead host's LUNs
 
     @call("s", gives="aa{sv}", action=TAKE_OVER)
     async def CompareHolders(self, vm: str) -> list[Dict]:
-        return [of_holding(each) for each in await self.value.takeovers.compare(vm)]
+        with self.value.traces.operation("takeover", vm):
+            return [of_holding(each) for each in await self.value.takeovers.compare(vm)]
 
     @call("s", "a{sat}", gives="as", action=TAKE_OVER)
     async def TakeOver(self, vm: str, rivals: Mapping[str, Any]) -> list[str]:
-        return list(await self.value.takeovers.take_over(vm, rivals))
+        with self.value.traces.operation("takeover", vm):
+            return list(await self.value.takeovers.take_over(vm, rivals))
 
     @call("s", action=TAKE_OVER)
     def GiveUp(self, vm: str) -> None:

@@ -12,10 +12,13 @@ from .. import reservation
 
 if TYPE_CHECKING:
     from ..actions import Left
+    from ..explainer import Explanation
     from ..repin import Comparison
     from ..reservation import Reservation
     from ..status import ReservationStatus
+    from ..steps import Operation
     from ..takeover import Holding
+    from ..traces import Waiting
 
 _SIGNATURES = {str: "s", bool: "b", int: "u", list: "as"}
 
@@ -60,6 +63,33 @@ def of_left(made: Left) -> dict[str, Variant]:
         "device": Variant("s", made.device),
         "due": Variant("u", math.ceil(made.seconds)),
         "problem": Variant("s", made.problem),
+    }
+
+
+def of_waiting(made: Waiting) -> list[object]:
+    return [made.operation, made.subject, made.step, made.since]
+
+
+def of_explanation(made: Explanation) -> dict[str, Variant]:
+    return {
+        "name": Variant("s", made.name),
+        "uuid": Variant("s", made.uuid),
+        "running": Variant("b", made.running),
+        "lines": Variant("a(sss)", [[each.disk, each.verdict, each.text] for each in made.lines]),
+        "operations": Variant("aa{sv}", [_of_operation(each) for each in made.operations]),
+    }
+
+
+def _of_operation(made: Operation) -> dict[str, Variant]:
+    """Times in seconds: `at` is Unix time; a step has how long after that it began, and -1 for how
+    long it took while it goes on."""
+    steps = [[s.text, s.after, -1.0 if s.seconds is None else s.seconds] for s in made.steps]
+    return {
+        "operation": Variant("s", made.name),
+        "at": Variant("d", made.at),
+        "seconds": Variant("d", made.seconds or 0.0),
+        "result": Variant("s", made.result),
+        "steps": Variant("a(sdd)", steps),
     }
 
 

@@ -5,14 +5,31 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from .. import __version__, errors
-from . import check, connections, diskxml, doctor, loglevel, status, takeover, volume
+from . import (
+    check,
+    connections,
+    diskxml,
+    doctor,
+    events,
+    explain,
+    graph,
+    host,
+    loglevel,
+    status,
+    takeover,
+    volume,
+)
 
 # In the order in which the help lists them.
-_GROUPS = (status, volume, takeover, check, doctor, diskxml, connections, loglevel)
+_GROUPS = (
+    status, explain, events, graph, volume, takeover, check, doctor, diskxml, connections, host,
+    loglevel,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.code
     except BrokenPipeError:
         sys.stderr.close()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # as a shell says it
     return errors.Exit.OK
 
 

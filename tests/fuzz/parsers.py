@@ -32,6 +32,7 @@ from kvmlun import (
     libiscsi,
     links,
     loginprobe,
+    metrics,
     nodedb,
     pools,
     schema,
@@ -56,8 +57,10 @@ from kvmlun.lun import (
     parse_target,
 )
 from kvmlun.markers import Markers
+from kvmlun.metricsserver import MetricsServer
 from kvmlun.ours import Sources
 from kvmlun.request import Request
+from kvmlun.tally import Tally
 from kvmlun.wait import Deadline
 
 UUID = "3c1b0f5e-0000-4000-8000-000000000001"
@@ -284,7 +287,7 @@ def _socket(data: bytes, folder: Path) -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await HookServer(_Hooks())._reply(reader)  # type: ignore[arg-type]
+        return await HookServer(_Hooks(), Tally())._reply(reader)  # type: ignore[arg-type]
 
     reply = _run(call())
     if not reply["ok"]:
@@ -319,6 +322,24 @@ class _Hooks:
 
     def noted(self) -> None:
         pass
+
+
+@_parser("scrape", "what is sent to where metrics are served")
+def _scrape(data: bytes, folder: Path) -> None:
+    """Its end is the end of a head, without which nothing is answered."""
+
+    def exposition(accept: str) -> tuple[str, bytes]:
+        return metrics.exposition([], accept)
+
+    async def call() -> bytes:
+        reader = asyncio.StreamReader(limit=8192)
+        reader.feed_data(data + b"\r\n\r\n")
+        reader.feed_eof()
+        return await MetricsServer(exposition)._answer(reader)
+
+    head, _, body = _run(call()).partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1.1 (200 OK|40[045] )", head), head
+    assert body in (b"", b"# EOF\n")
 
 
 _loop: list[asyncio.AbstractEventLoop] = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +13,15 @@ from kvmlun.actions import Left
 from kvmlun.bus import objects
 from kvmlun.client import Client
 from kvmlun.config import Config, Settings
+from kvmlun.drain import Drain
+from kvmlun.explain import Line
+from kvmlun.explainer import Explanation
 from kvmlun.lun import Lun
+from kvmlun.steps import Operation, Step
+from kvmlun.traces import Waiting
 
 from .buses import bus, serving
-from .worlds import LUN, TARGET, WWID, disk, session, view
+from .worlds import LUN, TARGET, UUID, WWID, disk, session, view
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
 LUN_PATH = objects.lun_path(str(WWID))
@@ -31,6 +37,8 @@ class Manager:
         self.config_problem = self.libvirt_problem = ""
         self.guard = SimpleNamespace(suspended=[])
         self.fencing_problems = []
+        self.drain = Drain(Path("/nowhere"))
+        self.traces = SimpleNamespace(waiting=())
         self.here = [session(1, disk())]
         self.added = {}
 
@@ -103,6 +111,22 @@ def test_what_the_daemon_waits_for_is_signalled_as_well():
     asyncio.run(look())
 
 
+def test_a_drained_host_says_so(tmp_path):
+    async def ask():
+        manager = Manager()
+        manager.drain = Drain(tmp_path / "drained")
+        async with serving(manager) as (service, asker):
+            service.refresh()
+            assert await asker.call(names.MANAGER, "Drain") is None
+            since = int(manager.drain.since)
+            told = [names.MANAGER, {"DrainedSince": since}, []]
+            assert await asker.heard(1) == [(names.ROOT, "PropertiesChanged", told)]
+            await asker.call(names.MANAGER, "Resume")
+            assert manager.drain.since is None
+
+    asyncio.run(ask())
+
+
 def test_answers_and_errors_by_name():
     async def ask():
         manager = Manager()
@@ -127,6 +151,35 @@ def test_answers_and_errors_by_name():
             assert (await answer("Reload"))[0] == f"{names.ERROR}Config"
             problem = {"ConfigProblem": "kvmlun.yaml:1: no"}
             assert (await asker.heard(2))[1][2] == [names.MANAGER, problem, []]
+
+    asyncio.run(ask())
+
+
+def test_what_is_explained_and_waited_for_reaches_the_command():
+    async def explain(vm):
+        done = Operation("prepare", "vm1", 5.0, 1700000000.5, lambda: None)
+        done.seconds, done.steps = 2.5, [Step("login", 0.25, 2.0), Step("scan", 2.25)]
+        return Explanation(vm, UUID, False, (Line("vda", "do", "log in"),), (done,))
+
+    async def ask():
+        manager, heard = Manager(), asyncio.Event()
+        manager.explainer = SimpleNamespace(explain=explain)
+        async with serving(manager) as (service, _), Client() as client:
+            made = await client.explain("vm1")
+            assert made["lines"] == [{"disk": "vda", "verdict": "do", "text": "log in"}]
+            (operation,) = made["operations"]
+            assert (operation["operation"], operation["at"]) == ("prepare", 1700000000.5)
+            assert operation["steps"] == [
+                {"text": "login", "after": 0.25, "seconds": 2.0},
+                {"text": "scan", "after": 2.25, "seconds": None},
+            ]
+            await client.listen(heard.set)
+            manager.traces.waiting = (Waiting("connect", "data-0", "login", 1700000001.0),)
+            service.refresh()
+            await asyncio.wait_for(heard.wait(), 5)
+            told = {"operation": "connect", "subject": "data-0", "step": "login"}
+            assert await client.waiting() == [{**told, "since": 1700000001.0}]
+            assert client.is_served
 
     asyncio.run(ask())
 
