@@ -75,7 +75,7 @@ async def _serve() -> None:
     service = Service(manager)
     manager.observers.append(service.refresh)
     manager.udev.start()
-    hooks = HookServer(manager)
+    hooks = HookServer(manager.hooks)
     await hooks.start(listening)
     await workers.start()
     tasks = [asyncio.ensure_future(run) for run in (manager.run(), service.run())]

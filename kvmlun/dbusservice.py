@@ -78,7 +78,7 @@ class Manager1(ServiceInterface):
 
     @dbus_property(_READ)
     def FencingProblems(self) -> "as":
-        return list(self._manager.fence.troubles)
+        return list(self._manager.fencing_problems)
 
     @method()
     @_translated

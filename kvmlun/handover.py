@@ -1,6 +1,7 @@
 """Fenced LUNs along a domain's way: announced, made ready, started, released.
 
-The hooks and the loop tell what happens to a domain; fence.py does what its LUNs need.
+The hooks and the loop tell what happens to a domain; fence.py, hold.py and withdraw.py do what its
+LUNs need.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from . import errors, qemu
 from .arrivals import Arrivals
 from .domxml import Domain
 from .fence import Fence
+from .hold import Hold
 from .keys import ARRIVING, Keys, Record
 from .leases import Leases
 from .lun import Wwid
 from .request import Request
 from .rounds import Watched
 from .wait import Deadline
+from .withdraw import Withdrawal
 
 log = logging.getLogger("kvmlun.handover")
 
@@ -33,6 +36,8 @@ class Handover:
     def __init__(
         self,
         fence: Fence,
+        hold: Hold,
+        withdrawal: Withdrawal,
         keys: Keys,
         arrivals: Arrivals,
         leases: Leases,
@@ -42,6 +47,8 @@ class Handover:
         changed: Callable[[], None],
     ) -> None:
         self._fence = fence
+        self._hold = hold
+        self._withdrawal = withdrawal
         self._keys = keys
         self._arrivals = arrivals
         self._leases = leases
@@ -123,7 +130,7 @@ class Handover:
             assert request.pinned
             if here:
                 domain = Watched(uuid, record.name, (request,))
-                await self._fence.hold(domain, request, request.pinned)
+                await self._hold.hold(domain, request, request.pinned)
             else:
                 await self._fence.renew(record)
 
@@ -174,7 +181,7 @@ class Handover:
         for record in self._keys.all:
             if record.wwid not in self._giving_up and not self._needed(record):
                 task = asyncio.ensure_future(
-                    self._fence.give_up(record, self._needed, self._grace())
+                    self._withdrawal.give_up(record, self._needed, self._grace())
                 )
                 self._giving_up[record.wwid] = task
                 task.add_done_callback(functools.partial(self._given_up, record))

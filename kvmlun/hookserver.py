@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 
 from . import domxml, errors, hookproto, pools
+from .hooks import Hooks
 from .leases import boottime
-from .manager import Manager
 from .wait import Deadline, within
 
 log = logging.getLogger("kvmlun.hookserver")
@@ -61,8 +61,8 @@ class Header:
 class HookServer:
     """Serves hook calls; `socket` is the listening one that systemd made."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
         self._calls: set[asyncio.Task[None]] = set()
         self._stopped = False
 
@@ -123,22 +123,22 @@ class HookServer:
         domain = domxml.parse(xml, volume_link=pools.volume_link)
         log.debug("%s %s %s", domain.name, header.op, header.extra)
         waited = boottime() - header.boottime
-        limit = min(header.deadline, self._manager.limit(header.op))
+        limit = min(header.deadline, self._hooks.limit(header.op))
         deadline = Deadline(limit - waited - _MARGIN_SECONDS)
         if header.op == "prepare":
-            await self._manager.prepare(domain, header.boottime, deadline)
+            await self._hooks.prepare(domain, header.boottime, deadline)
         elif header.op == "start":
-            await self._manager.verify(domain, deadline)
+            await self._hooks.verify(domain, deadline)
         elif header.op == "migrate":
-            self._manager.check_incoming(domain)
+            self._hooks.check_incoming(domain)
         elif header.op == "restore":
-            self._manager.check_restored(domain)
+            self._hooks.check_restored(domain)
         elif header.op == "started":
-            await self._manager.started(domain, header.deadline > 0, deadline)
+            await self._hooks.started(domain, header.deadline > 0, deadline)
         elif header.op == "release":
-            self._manager.release(domain, header.boottime)
+            self._hooks.release(domain, header.boottime)
         else:
-            self._manager.kick()
+            self._hooks.noted()
 
 
 def _answer(problem: str) -> dict[str, object]:

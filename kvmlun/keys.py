@@ -29,6 +29,7 @@ HOLDER = "holder"
 BEGINNING = "beginning"  # fencing was turned on: its domain is suspended until it is the holder
 REGAINING = "regaining"  # the same, since the target has lost the reservation
 LOST = "lost"  # another host is the holder now
+WAITING = (BEGINNING, REGAINING)  # in which the domain stands still
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import libvirt
@@ -83,6 +83,19 @@ class Listing:
     def shown(self) -> frozenset[str]:
         """The UUIDs of the domains whose live XML libvirt gave."""
         return frozenset(guest.uuid for guest in self.guests if guest.live)
+
+    def without(self, ended: Collection[str]) -> Listing:
+        """Return the listing with the domains of these UUIDs off: only what is defined is left."""
+        return Listing(self.began, tuple(_guests_without(self.guests, ended)))
+
+
+def _guests_without(guests: Iterable[Guest], ended: Collection[str]) -> Iterator[Guest]:
+    for guest in guests:
+        if guest.uuid not in ended:
+            yield guest
+        elif guest.persistent:
+            # Nothing is written to it before libvirt has shown it once more.
+            yield replace(guest, active=False, live=None, settled=False, in_transit=False)
 
 
 class Libvirt:

@@ -1,7 +1,6 @@
-"""The daemon's heart: answers hooks, looks at the world, does what reconcile decides.
+"""The daemon's heart: looks at the world, and does what reconcile decides.
 
-Everything here runs in the loop's thread; state changes need no lock. The
-hook path neither calls libvirt nor waits for anything that does.
+Everything here runs in the loop's thread; state changes need no lock.
 """
 
 from __future__ import annotations
@@ -11,50 +10,37 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from . import (
-    catalog,
-    config,
-    errors,
-    inventory,
-    iscsi,
-    maps,
-    metadata,
-    ours,
-    reconcile,
-    status,
-    sysfs,
-)
+from . import catalog, config, errors, inventory, iscsi, maps, ours, reconcile, status, sysfs
 from .arrivals import Arrivals
 from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
-from .domxml import Disk as DomainDisk
-from .domxml import Domain
-from .fence import Fence
 from .guard import Guard
-from .handover import Handover
-from .keys import HOLDER, Keys, Record
-from .leases import Leases, Need, boottime
+from .hooks import Hooks
+from .keys import Keys, Record
+from .leases import Leases, boottime
 from .ledger import Ledger
 from .libvirtconn import Libvirt, Listing
 from .login import Logins
-from .lun import Lun, Portal, Wwid
+from .lun import Lun
 from .maps import Maps
 from .markers import Markers
-from .ours import Source, Sources
+from .onewriter import OneWriter
+from .ours import Sources
 from .reconcile import DropMarker, EndSession, ForgetEntry, ForgetMap, Holds, RemoveDisk
 from .repin import Comparison, Repin
 from .request import Request
 from .retry import Retry
 from .rounds import Watched
-from .sysfs import Disk, Session
 from .survey import survey
+from .sysfs import Disk, Session
 from .takeover import Takeovers
+from .telling import Telling
 from .udev import Udev
-from .wait import Changes, Deadline, Precedence, within
+from .wait import Changes, Deadline, within
 from .watch import Watch
 from .worker import Workers
 
@@ -65,8 +51,6 @@ _BUSY_SECONDS = 2.0
 # A path that is missing is tried again after this time.
 _JOIN_SECONDS = 15.0
 _JOIN_PATIENCE = 10.0
-# libvirt lets nobody write metadata before the job of a migration has ended, and tells nobody.
-_TELL_TRIES, _TELL_SECONDS = 40, 0.25
 # Hints come in bursts, most of them while a hook is waited for: that has the CPU to itself, unless
 # hooks follow each other without end.
 _SOAK_SECONDS = 0.5
@@ -100,11 +84,9 @@ class Manager:
         self._workers = workers
         self._retry = Retry()
         self._keys = keys
-        self._telling: dict[str, asyncio.Task[None]] = {}
         self._retrying: asyncio.Task[None] | None = None
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
-        self._hooks = Precedence()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
         self._acting: dict[reconcile.Action, asyncio.Task[None]] = {}
@@ -118,34 +100,27 @@ class Manager:
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
         self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
-        self.fence = Fence(
-            workers,
-            self._maps,
-            keys,
-            self.libvirt,
-            self._uses,
-            lambda uuid: not self.guard.stops(uuid),
-            self._key_changed,
-        )
-        self.handover = Handover(
-            self.fence,
-            keys,
-            arrivals,
-            leases,
-            self.libvirt.runs_here,
-            self._key_needed,
-            lambda: self.config.settings.grace,
-            self.kick,
-        )
+        self._telling = Telling(self.libvirt, lambda: self.config, keys)
+        self._writer = OneWriter(
+            workers, self._maps, keys, arrivals, leases, self.libvirt, self._uses,
+            self._key_needed, lambda uuid: not self.guard.stops(uuid),
+            lambda: self.config.settings.grace, self._key_changed, self.kick,
+        )  # fmt: skip
+        self.handover = self._writer.handover
         self._attacher = Attacher(
             self._logins, self._maps, markers, workers, self.udev, self.changes, self._purge,
-            self.fence.admit,
+            self._writer.fence.admit,
+        )  # fmt: skip
+        self.hooks = Hooks(
+            lambda: self.config.settings, self._require_config, self._sources, leases,
+            self._attacher, self.handover, self._retry, lambda: self.listing, self._ended,
+            self.kick,
         )  # fmt: skip
         self.guard = Guard(
             workers,
             self._maps,
             self.libvirt,
-            lambda uuid: not self.fence.stops(uuid),
+            lambda uuid: not self._writer.standstill.stops(uuid),
             self._show,
         )
         self._repin = Repin(
@@ -157,7 +132,7 @@ class Manager:
         )
         self._watch = Watch(
             self.guard,
-            self.fence,
+            self._writer.hold,
             lambda: self._running() if self.listing else None,
             self.handover.arrive,
             lambda: self.config.settings.audit,
@@ -168,10 +143,10 @@ class Manager:
             lambda: self.listing,
             lambda: self.libvirt_problem,
             lambda: self.config.settings.prepare,
-            self._requests,
+            self.hooks.requests,
             leases,
             self._attacher,
-            self.fence,
+            self._writer.fence,
             self.kick,
         )
         self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
@@ -199,6 +174,10 @@ class Manager:
         self._watch.configured()
         asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self.kick()
+
+    def _require_config(self) -> None:
+        if not self._configured:
+            raise errors.Config(self.config_problem)
 
     async def _renew(self, luns: Iterable[Lun]) -> None:
         try:
@@ -231,101 +210,12 @@ class Manager:
         finally:
             self.configure()
 
-    def limit(self, operation: str) -> float:
-        """Seconds that a hook operation may take."""
-        settings = self.config.settings
-        return settings.prepare if operation == "prepare" else settings.check
+    # domains
 
-    # hooks
-
-    async def prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
-        """Make every LUN of a domain ready, under a lease. Raises errors.Error to refuse."""
-        with self._hooks.held():
-            try:
-                await self._prepare(domain, began, deadline)
-            except errors.NoAnswer:
-                arriving = self.handover.is_announced(domain, began)
-                if self.config.settings.retry_autostart and not arriving:
-                    portals = [p for _, _, lun in self._sources.luns(domain) for p in lun.portals]
-                    self._try_again_later(domain, portals)
-                raise
-            self._retry.drop(domain.uuid)
-
-    def _try_again_later(self, domain: Domain, portals: Iterable[Portal]) -> None:
-        try:
-            self._retry.put(domain.uuid, domain.name, portals)
-        except errors.Storage as problem:
-            log.warning("%s will not be tried again: %s", domain.name, problem)
-
-    async def _prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
-        found = self._luns(domain)
-        if not found:
-            return
-        for problem in _unsafe(found):
-            log.warning("%s: %s", domain.name, problem)
-        requests = [_request(domain, *each) for each in found]
-        needs = [request.need for request in requests]
-        self._refuse_conflicts(domain, needs)
-        self._leases.take(domain.uuid, domain.name, needs, began)
-        try:
-            wwids = await _all(self._attacher.attach(request, deadline) for request in requests)
-            for need, wwid in zip(needs, wwids, strict=True):
-                self._leases.learn(domain.uuid, need, wwid)
-            lease = self._leases.get(domain.uuid)
-            self._refuse_conflicts(domain, lease.needs if lease else ())
-            await self.handover.prepare(domain, requests, wwids, began, deadline)
-        finally:
-            self._leases.settle(domain.uuid, began)
-            self.kick()
-
-    def _requests(self, domain: Domain) -> list[Request]:
-        return [_request(domain, *each) for each in self._luns(domain)]
-
-    async def started(self, domain: Domain, asked: bool, deadline: Deadline) -> None:
-        """The domain's QEMU is there. Where the hook has `asked`, errors.Error kills it again:
-        with fenced LUNs it may have arrived, or not."""
-        if asked and self._leases.get(domain.uuid):
-            await self.handover.started(domain, self._requests(domain), deadline)
-        self._leases.started(domain.uuid)
-        self.kick()
-
-    async def verify(self, domain: Domain, deadline: Deadline) -> None:
-        """Prove once more what is there, as the last gate before QEMU opens it."""
-        requests = self._requests(domain)
-        await _all(self._attacher.verify(request, deadline) for request in requests)
-
-    def check(self, domain: Domain) -> list[Source]:
-        """Refuse what could not be prepared, without changing anything; return its sources."""
-        found = self._luns(domain)
-        self._refuse_conflicts(domain, [_request(domain, *each).need for each in found])
-        return found
-
-    def check_restored(self, domain: Domain) -> None:
-        """Refuse as check(); what starts from now on is not the migration that was announced."""
-        self.check(domain)
-        self.handover.ended(domain.uuid)
-
-    def check_incoming(self, domain: Domain) -> None:
-        """Refuse a migration of a domain that could read stale data here."""
-        found = self.check(domain)
-        # It runs elsewhere, so it must not be started here whatever failed before.
-        self._retry.drop(domain.uuid)
-        for problem in _unsafe(found):
-            raise errors.Refused(problem)
-        for disk, link, lun in found:
-            told = ours.recorded(link, domain.luns)
-            if told and told.fencing and disk.alone and not lun.fencing:
-                raise errors.Refused(
-                    f"{lun.volume or lun.address} is fenced where {domain.name} runs, and not by "
-                    "this host's /etc/kvmlun (fencing: false); make both the same"
-                )
-        self.handover.announce(domain, (_request(domain, *each) for each in found))
-
-    def release(self, domain: Domain, asked: float) -> None:
-        """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
-        self._drop_lease(domain.uuid, asked)
-        self.handover.ended(domain.uuid, asked)
-        self._released[domain.uuid] = asked
+    def _ended(self, uuid: str, asked: float) -> None:
+        self._drop_lease(uuid, asked)
+        self.handover.ended(uuid, asked)
+        self._released[uuid] = asked
         if self.listing:
             self.listing = self._without_released(self.listing)
         self.handover.give_up()
@@ -342,23 +232,7 @@ class Manager:
     def _key_changed(self, uuid: str) -> None:
         self._show()
         self.kick()
-        if uuid not in self._telling and any(r.phase == HOLDER for r in self._keys.of(uuid)):
-            task = asyncio.ensure_future(self._tell_key(uuid))
-            self._telling[uuid] = task
-            task.add_done_callback(lambda _: self._telling.pop(uuid))
-
-    async def _tell_key(self, uuid: str) -> None:
-        """Have the metadata tell the key of a domain that has arrived before it leaves again."""
-        try:
-            for _ in range(_TELL_TRIES):
-                guest = await self.libvirt.guest(uuid)
-                if guest is None or not guest.active:
-                    return
-                if guest.settled:
-                    return await self._write_metadata(Listing(boottime(), (guest,)))
-                await asyncio.sleep(_TELL_SECONDS)
-        except errors.Storage as problem:
-            log.warning("%s: its key is told later: %s", uuid, problem)
+        self._telling.key_changed(uuid)
 
     def _turned(self, uuid: str) -> None:
         if self._keys.of(uuid):
@@ -366,26 +240,10 @@ class Manager:
             self._watch.turned(uuid)
 
     def _without_released(self, listing: Listing) -> Listing:
-        """Leave out domains that ended after the listing began."""
+        """Show as off the domains that ended after the listing began."""
         later = {uuid: asked for uuid, asked in self._released.items() if asked > listing.began}
         self._released = later
-        return Listing(listing.began, tuple(g for g in listing.guests if g.uuid not in later))
-
-    def _luns(self, domain: Domain) -> list[Source]:
-        if not self._configured:
-            raise errors.Config(self.config_problem)
-        return self._sources.luns(domain)
-
-    def _refuse_conflicts(self, domain: Domain, needs: Iterable[Need]) -> None:
-        """One LUN, one disk of one domain, unless every user of it says <shareable/>."""
-        needs = list(needs)
-        for index, need in enumerate(needs):
-            if any(need.same(other) for other in needs[:index]):
-                raise errors.Refused(f"two disks of {domain.name} are the same LUN {need.text}")
-        for name, other in inventory.other_needs(domain.uuid, self._leases.all, self.listing):
-            for need in needs:
-                if need.same(other) and not (need.shareable and other.shareable):
-                    raise errors.Refused(_conflict(need, name, other))
+        return listing.without(later)
 
     # the loop
 
@@ -403,7 +261,7 @@ class Manager:
             except TimeoutError:
                 continue
             await asyncio.sleep(_SOAK_SECONDS)
-            await self._hooks.free(_PATIENCE_SECONDS)
+            await self.hooks.quiet(_PATIENCE_SECONDS)
 
     def _show(self) -> None:
         for observer in self.observers:
@@ -418,7 +276,7 @@ class Manager:
         self.handover.give_up()
         self._watch.wake()
         if self.listing:
-            await self._write_metadata(self.listing)
+            await self._telling.all(self.listing)
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
@@ -447,7 +305,7 @@ class Manager:
         for guest in self.listing.guests if self.listing else ():
             live = guest.live
             if live and not guest.in_transit:
-                requests = tuple(_request(live, *each) for each in self._sources.running(live))
+                requests = tuple(ours.request(live, *each) for each in self._sources.running(live))
                 found.append(Watched(guest.uuid, guest.name, requests))
         return found
 
@@ -518,14 +376,6 @@ class Manager:
         except errors.Storage as error:
             log.warning("lease of %s: %s", uuid, error)
 
-    async def _write_metadata(self, listing: Listing) -> None:
-        for write in metadata.wanted(listing, sysfs.sessions(), self.config, self._keys.all):
-            try:
-                await self.libvirt.set_metadata(write.uuid, write.live, write.xml)
-                log.info("%s: wrote the %s metadata", write.name, write.where)
-            except errors.Storage as error:
-                log.warning("%s: cannot write the %s metadata: %s", write.name, write.where, error)
-
     async def _act(self, action: reconcile.Action) -> None:
         """Do one action; what fails with errors.Error is tried again later."""
         if isinstance(action, DropMarker):
@@ -570,11 +420,15 @@ class Manager:
 
     # the world
 
+    @property
+    def fencing_problems(self) -> tuple[str, ...]:
+        return self._writer.hold.troubles
+
     async def reservations(self) -> list[status.ReservationStatus]:
         """Ask the targets of the LUNs that are here who holds them."""
         view = self.view()
         return await survey(
-            self.fence,
+            self._writer.reach,
             status.luns(view, self.config),
             view.sessions,
             self._keys.get,
@@ -612,43 +466,3 @@ class Manager:
 
     def _target_needed(self, target: str) -> bool:
         return bool(self.holds().of_target(target))
-
-
-def _request(domain: Domain, disk: DomainDisk, link: str, lun: Lun) -> Request:
-    fenced = bool(lun.fencing) and disk.alone
-    return Request(lun, link, disk.read_only, disk.shareable, domain.uuid, fenced)
-
-
-def _conflict(need: Need, name: str, other: Need) -> str:
-    if need.target and other.target and need.target != other.target:
-        return (
-            f"{need.address} and {other.address}, which domain {name} uses on this host, both "
-            f"are LUN {need.text}; stop that domain, or if they are not the same disk give one of "
-            "them an identity of its own on the array"
-        )
-    return (
-        f"LUN {need.text} is in use by domain {name} on this host; "
-        "stop that domain, or mark both disks <shareable/>"
-    )
-
-
-def _unsafe(found: Iterable[Source]) -> list[str]:
-    """Say of each disk that can't migrate safely why not."""
-    return [
-        f"disk {disk.target} ({lun.volume or lun.address}) has cache="
-        f"'{disk.cache or 'default'}' and could read stale data after a migration; "
-        "set cache='none' in its <driver>"
-        for disk, _, lun in found
-        if not disk.movable
-    ]
-
-
-async def _all(calls: Iterable[Awaitable[Wwid]]) -> list[Wwid]:
-    """Await all side by side; when they all ended, raise the first error if there was one."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    if tasks:
-        await asyncio.wait(tasks)
-    problems = [error for task in tasks if (error := task.exception())]
-    if problems:
-        raise problems[0]
-    return [task.result() for task in tasks]

@@ -10,6 +10,7 @@ from . import errors, links
 from .domxml import Disk, Domain
 from .links import BY_PATH
 from .lun import Lun, LunAddress, Portal, Wwid, parse_by_path
+from .request import Request
 
 # A disk of a domain, the link that names it there (or will), and the LUN that it means.
 Source = tuple[Disk, str, Lun]
@@ -173,3 +174,9 @@ def recorded(link: str, metadata: Iterable[Lun]) -> Lun | None:
         ),
         None,
     )
+
+
+def request(domain: Domain, disk: Disk, link: str, lun: Lun) -> Request:
+    """Return what has to be ready for a source of a domain's disk."""
+    fenced = bool(lun.fencing) and disk.alone
+    return Request(lun, link, disk.read_only, disk.shareable, domain.uuid, fenced)

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from . import errors
-from .fence import Fence
 from .keys import Record
 from .lun import Wwid
+from .reach import Reach
 from .reservation import Reservation
 from .status import LunStatus, ReservationStatus
 from .sysfs import Disk, Session
+from .wait import Deadline
+
+_SECONDS = 5.0
 
 
 async def survey(
-    fence: Fence,
+    reach: Reach,
     luns: Iterable[LunStatus],
     sessions: Iterable[Session],
     record: Callable[[str], Record | None],
@@ -31,8 +34,11 @@ async def survey(
             return None
         mine, found, can = record(lun.wwid), Reservation(), ""
         try:
-            found, able = await fence.survey(lun.wwid, disks)
-            can = able.text
+            registrar = reach.bare(lun.wwid, disks, Deadline(_SECONDS))
+            await reach.ask(registrar)
+            can = registrar.can.text
+            if registrar.can.reservations:
+                found = await registrar.status()
         except errors.Error as problem:
             can = f"unknown: {problem}"
         return ReservationStatus(

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import hookproto, sysfs
-from .fence import Fence
 from .guard import Guard
+from .hold import Hold
 from .rounds import Watched
 from .wait import within
 
@@ -36,7 +36,7 @@ class Watch:
     def __init__(
         self,
         guard: Guard,
-        fence: Fence,
+        hold: Hold,
         running: Callable[[], list[Watched] | None],
         arrive: Callable[[], None],
         period: Callable[[], float],
@@ -44,7 +44,7 @@ class Watch:
         show: Callable[[], None],
     ) -> None:
         self._guard = guard
-        self._fence = fence
+        self._hold = hold
         self._running = running
         self._arrive = arrive
         self._period = period
@@ -58,12 +58,12 @@ class Watch:
 
     def configured(self) -> None:
         """Other LUNs may have to be fenced, or none."""
-        self._fence.doubt_all()
+        self._hold.doubt_all()
         self._wake.set()
 
     def turned(self, uuid: str) -> None:
         """A domain began to run, or stood still, perhaps for another host's reservation."""
-        self._fence.doubt(uuid)
+        self._hold.doubt(uuid)
         self._wake.set()
 
     async def run(self) -> None:
@@ -79,7 +79,7 @@ class Watch:
             for sid in changed | (states.keys() - before.keys()):
                 if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
                     self._guard.doubt(session.target)
-                    self._fence.doubt(session.target)
+                    self._hold.doubt(session.target)
                     self._wake.set()
             if changed:
                 # Not after the next look at everything, which waits for libvirt.
@@ -100,8 +100,8 @@ class Watch:
                 unchecked = {path.name for path in Path(hookproto.BYPASS).glob("*")}
                 watched = [domain for domain in running if domain.uuid not in unchecked]
                 self._guard.look(watched, self._period())
-                self._fence.look(watched, self._period())
+                self._hold.look(watched, self._period())
             # Who runs is known soon after the start.
-            soon = running is None or self._guard.is_uneasy or self._fence.is_uneasy
+            soon = running is None or self._guard.is_uneasy or self._hold.is_uneasy
             with contextlib.suppress(TimeoutError):
                 await within(self._wake.wait(), _BUSY_SECONDS if soon else self._period())

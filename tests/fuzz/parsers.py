@@ -284,7 +284,7 @@ def _socket(data: bytes, folder: Path) -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await HookServer(_Manager())._reply(reader)  # type: ignore[arg-type]
+        return await HookServer(_Hooks())._reply(reader)  # type: ignore[arg-type]
 
     reply = _run(call())
     if not reply["ok"]:
@@ -293,7 +293,7 @@ def _socket(data: bytes, folder: Path) -> None:
     assert json.dumps(reply).encode()
 
 
-class _Manager:
+class _Hooks:
     """Takes every call, as far as it needs no storage."""
 
     def limit(self, _operation: str) -> float:
@@ -317,7 +317,7 @@ class _Manager:
     async def started(self, domain: domxml.Domain, asked: bool, deadline: Deadline) -> None:
         await self.verify(domain, deadline)
 
-    def kick(self) -> None:
+    def noted(self) -> None:
         pass
 
 

@@ -62,7 +62,7 @@ class Way:
         self.fence, self.here = Fence(), False
         self.fence.keys = Keys(folder / "keys")
         self.made = Handover(
-            self.fence, self.fence.keys, Arrivals(folder / "arriving"),
+            self.fence, self.fence, None, self.fence.keys, Arrivals(folder / "arriving"),
             Leases(folder / "leases"), self.runs_here, lambda _: True, lambda: 0.0, lambda: None,
         )  # fmt: skip
 

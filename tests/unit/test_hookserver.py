@@ -17,7 +17,7 @@ HEADER = json.dumps({"v": 1, "op": "prepare", "subop": "begin", "extra": "-", "n
                      "boottime": boottime(), "deadline": 45.0}).encode()  # fmt: skip
 
 
-class SlowManager:
+class SlowHooks:
     """Prepares when the test lets it."""
 
     def __init__(self):
@@ -59,21 +59,21 @@ def test_a_stop_answers_calls_under_way_and_leaves_the_socket_to_the_next(tmp_pa
     async def scenario():
         listening = bind(path)
         kept_by_systemd = listening.dup()
-        manager = SlowManager()
-        server = HookServer(manager)
+        hooks = SlowHooks()
+        server = HookServer(hooks)
         await server.start(listening)
         first = asyncio.ensure_future(ask(path))
-        await manager.asked.wait()
-        manager.asked.clear()
+        await hooks.asked.wait()
+        hooks.asked.clear()
         stopping = asyncio.ensure_future(server.stop())
         await asyncio.sleep(0)
         second = asyncio.ensure_future(ask(path))
-        manager.go_on.set()
+        hooks.go_on.set()
         await stopping
         assert json.loads(await first)["ok"] is True
-        assert path.exists() and not manager.asked.is_set() and not second.done()
+        assert path.exists() and not hooks.asked.is_set() and not second.done()
         # The next daemon gets the same socket, with who waits on it.
-        await HookServer(manager).start(kept_by_systemd)
+        await HookServer(hooks).start(kept_by_systemd)
         assert json.loads(await second)["ok"] is True
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
@@ -83,11 +83,11 @@ def test_a_call_that_takes_too_long_gets_no_answer_and_may_ask_the_next(tmp_path
     monkeypatch.setattr(hookserver, "_DRAIN_SECONDS", 0.05)
 
     async def scenario():
-        manager = SlowManager()
-        server = HookServer(manager)
+        hooks = SlowHooks()
+        server = HookServer(hooks)
         await server.start(bind(tmp_path / "s"))
         call = asyncio.ensure_future(ask(tmp_path / "s"))
-        await manager.asked.wait()
+        await hooks.asked.wait()
         await server.stop()
         assert await call == b""
 
@@ -99,7 +99,7 @@ def reply(data):
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await HookServer(SlowManager())._reply(reader)
+        return await HookServer(SlowHooks())._reply(reader)
 
     return asyncio.run(scenario())
 
@@ -126,7 +126,7 @@ def test_a_length_that_is_not_that_of_the_header_is_malformed(length):
 
 def test_a_hundred_megabytes_of_xml_are_refused_without_reading_them(tmp_path):
     async def scenario():
-        server = HookServer(SlowManager())
+        server = HookServer(SlowHooks())
         await server.start(bind(tmp_path / "s"))
         _, writer = await asyncio.open_unix_connection(tmp_path / "s")
         writer.write(framed(HEADER))

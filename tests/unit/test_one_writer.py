@@ -16,14 +16,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from kvmlun import errors, fence
-from kvmlun.fence import Fence
+from kvmlun import errors
 from kvmlun.keys import LOST, Keys
+from kvmlun.onewriter import OneWriter
 from kvmlun.request import Request
 from kvmlun.rounds import Watched
 from kvmlun.wait import Deadline
 
 from . import worlds
+from .fenced import at_once
 from .targets import Target
 from .worlds import LUN, UUID, WWID
 
@@ -57,10 +58,13 @@ class Host:
 
     def boot(self):
         self.kept = Keys(self.folder)
-        self.fence = Fence(
-            self, None, self.kept, self, lambda _: self.here, lambda _: True, lambda _: None
-        )
-        self.fence._host_id = lambda: self.number
+        writer = OneWriter(
+            self, None, self.kept, None, None, self, lambda _: self.here, lambda _: True,
+            lambda _: True, lambda: 0.0, lambda _: None, lambda: None,
+        )  # fmt: skip
+        self.fence, self.hold, self.withdrawal = writer.fence, writer.hold, writer.withdrawal
+        self.stops = writer.standstill.stops
+        writer.reach._host_id = lambda: self.number
 
     def die(self):
         """The daemon only, or with `power` the host."""
@@ -152,12 +156,15 @@ class Host:
         self.here = False
         self.world.running.discard(self)
 
+    def needs(self, _record):
+        return self.here or self.leased or self.taken
+
     async def look(self):
         """What the loop does: those that run here hold their LUN, the others give it up."""
         for record in self.kept.all:
-            await self.fence.give_up(record, lambda _: self.here or self.leased or self.taken, 0.0)
+            await self.withdrawal.give_up(record, self.needs, 0.0)
         if self in self.world.running:
-            await self.fence.hold(Watched(UUID, "vm1", (self.request,)), self.request, WWID)
+            await self.hold.hold(Watched(UUID, "vm1", (self.request,)), self.request, WWID)
 
 
 class World:
@@ -211,7 +218,7 @@ class World:
         elif event == "resume" and host.here and host not in self.running and not other.tasks:
             # A source whose migration has failed, for all that it knows.
             settled = all(record.phase in ("holder", LOST) for record in other.kept.all)
-            if settled and not host.fence.stops(UUID):
+            if settled and not host.stops(UUID):
                 self.run(host, host.seen)
 
 
@@ -242,10 +249,10 @@ async def play(world, steps):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(fence, "_POLL_SECONDS", 0.0)
-    monkeypatch.setattr(fence, "_LOSER_SECONDS", 0.0)
+    at_once(monkeypatch)
     monkeypatch.setattr("os.fsync", lambda _: None)
-    monkeypatch.setattr("kvmlun.fence.log", mock.Mock())
+    for module in ("fence", "hold", "standstill", "withdraw"):
+        monkeypatch.setattr(f"kvmlun.{module}.log", mock.Mock())
     # No two uses of the LUN begin in one second.
     clock = mock.Mock(wraps=time, time=itertools.count(1_800_000_000).__next__)
     monkeypatch.setattr("kvmlun.reservation.time", clock)
