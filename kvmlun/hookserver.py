@@ -109,6 +109,8 @@ class HookServer:
         except (ValueError, EOFError, TimeoutError) as error:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")
+        if (header.op, header.name) == ("restore", hookproto.PROBE):
+            return _answer(hookproto.REACHED)
         try:
             await self._call(header, xml)
         except errors.Error as error:
