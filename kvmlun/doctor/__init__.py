@@ -50,12 +50,12 @@ async def compare(host: str) -> list[Finding]:
     try:
         here = await gathering.here()
         answer = await gathering.there(host)
+        if answer.facts:
+            return list(comparison.compare(here, answer.facts, answer.asked, answer.had))
     except errors.Error as problem:
         return [_unknown("host", problem)]
-    if answer.facts is None:
-        remedy = f"install the same kvmlun on {host} as here"
-        return [Finding("version", f"kvmlun {answer.lacks} ({host})", remedy=remedy)]
-    return list(comparison.compare(here, answer.facts, answer.asked, answer.had))
+    remedy = f"install the same kvmlun on {host} as here"
+    return [Finding("version", f"kvmlun {answer.lacks} ({host})", remedy=remedy)]
 
 
 def _unknown(check: str, problem: errors.Error) -> Finding:
