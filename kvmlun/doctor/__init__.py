@@ -38,7 +38,7 @@ async def examine() -> list[Finding]:
 async def _made(name: str, check: Check) -> Sequence[Finding]:
     try:
         found = await check()
-    except errors.Error as problem:
+    except (errors.Error, OSError) as problem:
         return [_unknown(name, problem)]
     if found is None:
         return []
@@ -58,6 +58,6 @@ async def compare(host: str) -> list[Finding]:
     return [Finding("version", f"kvmlun {answer.lacks} ({host})", remedy=remedy)]
 
 
-def _unknown(check: str, problem: errors.Error) -> Finding:
+def _unknown(check: str, problem: Exception) -> Finding:
     remedy = "see that this can be asked, then run kvmlun doctor again"
     return Finding(check, str(problem), remedy=remedy, unknown=True)

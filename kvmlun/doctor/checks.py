@@ -25,17 +25,16 @@ _UDEV_SECONDS = 10
 
 async def iscsid() -> Finding | None:
     runs = any(nodedb.started("iscsid"))
-    return initiator.daemon(_text(UNIX), runs, len(sysfs.states()))
+    return initiator.daemon(UNIX.read_text(), runs, len(sysfs.states()))
 
 
 async def initiator_name() -> Finding | None:
     file = loginprobe.INITIATOR
+    if not file.exists():
+        return initiator.name("", False, {})
     used = {sid: sysfs.initiator(sid) for sid in sysfs.states()}
-    try:
-        older = file.stat().st_mtime < MACHINE_ID.stat().st_mtime
-    except OSError:
-        older = False
-    return initiator.name(_text(file) if file.exists() else "", older, used)
+    older = file.stat().st_mtime < MACHINE_ID.stat().st_mtime
+    return initiator.name(file.read_text(errors="replace"), older, used)
 
 
 async def versions() -> Finding | None:
@@ -55,8 +54,7 @@ async def udev_rules() -> list[Finding]:
             "udev",
             f"udev does not go by {file}, so this host's LVM, md and blkid get at guests' disks",
             remedy=f"remove what takes the place of /lib/udev/rules.d/{file} in /etc/udev/rules.d "
-            f"or /run/udev/rules.d, or apt install --reinstall kvmlun; then udevadm control "
-            "--reload",
+            "or /run/udev/rules.d, or apt install --reinstall kvmlun; then udevadm control --reload",
         )
         for file in udev.RULES.values()
         if file not in have
@@ -104,13 +102,6 @@ async def synchronized() -> Finding | None:
 
 def _users(disk: sysfs.Disk) -> list[str]:
     return [user for name in (disk.name, disk.map) if name for user in scsi.openers(name)]
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")
-    except OSError as error:
-        raise errors.Storage(f"can't read {file}: {error.strerror}") from error
 
 
 def _lacks(hook: str) -> str:

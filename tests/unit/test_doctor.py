@@ -81,6 +81,9 @@ def test_a_check_that_fails_leaves_the_others(monkeypatch):
     async def fails():
         raise errors.Storage("no answer")
 
+    async def has_no_file():
+        open("/nonexistent")
+
     async def finds():
         return PLAIN
 
@@ -90,11 +93,12 @@ def test_a_check_that_fails_leaves_the_others(monkeypatch):
     async def fine():
         return None
 
-    checks = {"a": fails, "b": finds, "c": finds_two, "d": fine}
+    checks = {"a": fails, "b": finds, "c": finds_two, "d": fine, "e": has_no_file}
     monkeypatch.setattr(doctor, "CHECKS", checks)
-    first, *others = asyncio.run(doctor.examine())
+    first, *others, last = asyncio.run(doctor.examine())
     assert (first.check, first.cause, first.unknown) == ("a", "no answer", True)
     assert others == [PLAIN, LINES, LINES]
+    assert last.check == "e" and last.unknown and "/nonexistent" in last.cause
 
 
 @pytest.mark.parametrize(
