@@ -83,6 +83,11 @@ def test_portals_that_the_other_host_may_use(portals, volume):
     assert bool(found) == (not portals and not volume)
 
 
+def test_a_lun_in_the_other_hosts_catalog_is_used_by_what_that_says():
+    theirs = Volume("x", USED.wwid, USED.target, USED.lun, ("10.0.1.1:3260",), "", False)
+    assert compare(replace(HERE, volumes=()), volumes(theirs, portals=())) == []
+
+
 SECRET = replace(VOLUME, secret="san")
 
 
