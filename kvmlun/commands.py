@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from . import errors
@@ -28,9 +28,12 @@ class Result:
     err: str
 
 
-async def run(args: Sequence[str], timeout: float | None = None) -> Result:
+async def run(
+    args: Sequence[str], timeout: float | None = None, more: Mapping[str, str] | None = None
+) -> Result:
     """Run `args`, for at most `timeout` seconds if given; return its result, whatever its code.
 
+    Its environment is the same for each, with `more` if given.
     A program that runs out of time is left alone, not killed: iscsiadm does
     not remove its lock file when it dies (open-iscsi usr/idbm.c, idbm_lock).
     Raises errors.Timeout, or errors.Storage if it cannot be started.
@@ -39,7 +42,7 @@ async def run(args: Sequence[str], timeout: float | None = None) -> Result:
     try:
         process = await asyncio.create_subprocess_exec(
             *args,
-            env=_ENV,
+            env={**_ENV, **(more or {})},
             cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

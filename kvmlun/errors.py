@@ -20,6 +20,7 @@ class Exit(enum.IntEnum):
     REFUSED = 5  # possible, but against a rule that protects data
     CONFIG = 6  # a configuration file is wrong
     FOUND = 7  # kvmlun doctor has found something
+    UNSURE = 8  # kvmlun doctor has found nothing, but could not look at everything
     LEFT = 9  # kvmlun host drain: somebody still has LUNs here
 
 
@@ -104,6 +105,13 @@ class Left(Error):
 
     name = "Left"
     code = Exit.LEFT
+
+
+class Unsure(Error):
+    """Not everything could be looked at; what could be is as it should be."""
+
+    name = "Unsure"
+    code = Exit.UNSURE
 
 
 def one_line(text: str) -> str:

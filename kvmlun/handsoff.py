@@ -10,8 +10,9 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
+
+from .finding import Finding
 
 LVM_CONF = "/etc/lvm/lvmlocal.conf"
 MDADM_CONF = "/etc/mdadm/mdadm.conf.d/kvmlun.conf"
@@ -44,19 +45,6 @@ _MAP = (
 _PROPERTIES = ("DEVLINKS", "DEVNAME", "DEVPATH", "DEVTYPE", "DISKSEQ", "ID_BUS", ONE_PATH)
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What is wrong with this host, and the lines of a file that mend it.
-
-    Without lines there is no ready answer, and the cause says what has to be done.
-    """
-
-    check: str
-    cause: str
-    file: str
-    lines: tuple[str, ...] = ()
-
-
 def lvm_settings(text: str) -> dict[str, list[str]]:
     """Read what ``lvmconfig`` prints: it escapes quotes, and nothing else."""
     settings = {}
@@ -85,14 +73,18 @@ def lvm(settings: Mapping[str, list[str]], devices_file: bool) -> Finding | None
     cause = "pvs, vgchange and the like use what is on guests' disks: no filter rejects these"
     for names in (*_DISKS, _MAP):
         if pattern := _accepting(names, wanted):
-            cause = (
-                f"the filter {pattern} lets pvs, vgchange and the like use guests' disks: "
+            cause = f"the filter {pattern} lets pvs, vgchange and the like use guests' disks"
+            remedy = (
                 f"write it so that it matches this host's own only (guests' have {FOLDER}…), "
                 f"and put {ours} first"
             )
-            return Finding("lvm", cause, LVM_CONF)
+            return Finding("lvm", cause, LVM_CONF, remedy=remedy)
     lines = ("devices {", f"\tglobal_filter = {json.dumps(wanted, ensure_ascii=False)}", "}")
-    return Finding("lvm", cause, LVM_CONF, lines)
+    return Finding("lvm", cause, LVM_CONF, lines, _put(LVM_CONF))
+
+
+def _put(file: str) -> str:
+    return f"put into {file}, in place of what it says of this now"
 
 
 def _rejected(names: Iterable[str], patterns: Sequence[str]) -> bool:
@@ -143,23 +135,23 @@ def mdadm(
         out = [names[0] for names in members if not admitted & set(names)]
         cause = (
             f"DEVICE leaves out {', '.join(out)} of this host's own arrays, which will lack that "
-            "at the next boot: add it"
+            "at the next boot"
         )
-        return Finding("mdadm", cause, words[-1][1]) if out else None
+        return Finding("mdadm", cause, words[-1][1], remedy="add it") if out else None
     cause = (
         f"mdadm --assemble --scan uses what is on guests' disks: DEVICE {taken[0]}"
-        f"{'' if words else ', which is the default,'} has them, too; name each device that this "
-        "host's own arrays are made of instead, also those that you add later"
+        f"{'' if words else ', which is the default,'} has them, too"
     )
     defined = sum(len(re.findall(r"^arr\w*\s", text, re.I | re.M)) for text in files.values())
     if running < defined:
-        cause += "; not all arrays of its ARRAY lines are running now: assemble them and ask again"
-        return Finding("mdadm", cause, taken[1])
+        cause += "; not all arrays of its ARRAY lines are running now"
+        return Finding("mdadm", cause, taken[1], remedy="assemble them and ask again")
     moving = [names[0] for names in members if not names[0].startswith("/dev/disk/")]
     if moving:
         cause += f"; {', '.join(moving)} may have another name after a boot: find one that stays"
+    remedy = f"{_put(taken[1])}, and name each device there that you give an array later"
     line = " ".join(["DEVICE containers", *(names[0] for names in members)])
-    return Finding("mdadm", cause, taken[1], (line,))
+    return Finding("mdadm", cause, taken[1], (line,), remedy)
 
 
 def arrays(mdstat: str) -> int:
@@ -203,19 +195,19 @@ def multipath(config: str) -> Finding | None:
     Of a disk's properties, in the order of their names, the first that an exception or the
     blacklist matches decides (multipath-tools libmultipath/blacklist.c, filter_property).
     """
-    cause = "multipath takes guests' disks that are used by one path: "
+    cause = "multipath takes guests' disks that are used by one path"
     for name in _PROPERTIES:
         if exception := _listed(config, "blacklist_exceptions", name):
             cause += (
-                f'property "{exception}" in blacklist_exceptions lets them in by their {name}; '
-                "write it so that it does not match that"
+                f': property "{exception}" in blacklist_exceptions lets them in by their {name}'
             )
-            return Finding("multipath", cause, "/etc/multipath.conf")
+            remedy = "write it so that it does not match that"
+            return Finding("multipath", cause, "/etc/multipath.conf", remedy=remedy)
         if _listed(config, "blacklist", name):
             return None
-    cause += "they are not blacklisted"
+    cause += ": they are not blacklisted"
     lines = ("blacklist {", f'\tproperty "^{ONE_PATH}$"', "}")
-    return Finding("multipath", cause, MULTIPATH_CONF, lines)
+    return Finding("multipath", cause, MULTIPATH_CONF, lines, _put(MULTIPATH_CONF))
 
 
 def _listed(config: str, section: str, name: str) -> str:

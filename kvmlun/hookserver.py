@@ -111,6 +111,8 @@ class HookServer:
         except (ValueError, EOFError, TimeoutError) as error:
             log.warning("malformed hook call: %s", error)
             return _answer("malformed hook call")
+        if (header.op, header.name) == ("restore", hookproto.PROBE):
+            return _answer(hookproto.REACHED)
         with events.about(domain=header.name, operation=header.op):
             return await self._answer(header, xml)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import errors
 
 FOLDER = Path("/etc/kvmlun/secrets")
-_CREDENTIAL = "kvmlun.{name}"  # systemd.exec(5), LoadCredential=
+CREDENTIAL = "kvmlun.{name}"  # systemd.exec(5), LoadCredential=
 _KEYS = ("username", "password", "username_in", "password_in")
 _MEANING = {
     errno.ENOENT: "is not there, and kvmlund has no systemd credential of that name",
@@ -55,8 +55,8 @@ def load(name: str, folder: Path = FOLDER, credentials: Path | None = None) -> C
     if credentials is None and (given := os.environ.get("CREDENTIALS_DIRECTORY")):
         credentials = Path(given)
     file = folder / name
-    if credentials and (credentials / _CREDENTIAL.format(name=name)).exists():
-        return _parse(_read(credentials / _CREDENTIAL.format(name=name)), file)
+    if credentials and (credentials / CREDENTIAL.format(name=name)).exists():
+        return _parse(_read(credentials / CREDENTIAL.format(name=name)), file)
     return _parse(_read(file, private=True), file)
 
 

@@ -138,6 +138,11 @@ def initiator(sid: int, root: str = "/sys") -> str:
     return read(f"{root}/class/iscsi_session/session{sid}/initiatorname")
 
 
+def recovery_timeout(sid: int, root: str = "/sys") -> str:
+    """Return how many seconds I/O waits for a session that is lost, "off" for no end."""
+    return read(f"{root}/class/iscsi_session/session{sid}/recovery_tmo")
+
+
 def has_lun(host: int, lun: int, root: str = "/sys") -> bool:
     """Tell whether the kernel knows a device of that number; a scan is over when it returns."""
     return bool(_devices(host, lun, root))

@@ -6,12 +6,16 @@ import asyncio
 import logging
 import os
 import socket
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyudev
 
+from . import errors
 from .handsoff import ONE_PATH
+from .wait import Deadline
 
 log = logging.getLogger("kvmlun.udev")
 
@@ -19,6 +23,9 @@ TAG = "kvmlun"
 GUEST = "KVMLUN_GUEST"
 _BUFFER_BYTES = 64 << 20
 _AT_ONCE = 1000
+# What each of our files of rules gives an event that asks for it.
+RULES = {"KVMLUN_DISK_RULES": "50-kvmlun.rules", "KVMLUN_MAP_RULES": "58-kvmlun-map.rules"}
+_NULL = Path("/sys/devices/virtual/mem/null")
 
 
 @dataclass(frozen=True)
@@ -79,3 +86,26 @@ class Udev:
         except OSError as error:
             log.warning("lost udev events (%s), looking at everything again", error.strerror)
         self._notify()
+
+
+def active_rules(seconds: float) -> list[str]:
+    """Return which of our files of rules udevd has, asked by an event of our own for /dev/null.
+
+    An event that is made by hand carries arguments (kernel Documentation/ABI/testing/sysfs-uevent),
+    by which the rules know this one. Raises errors.Timeout where udevd does not handle it in time,
+    errors.Storage where none can be made.
+    """
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="udev")
+    monitor.filter_by("mem")
+    monitor.start()
+    mine = str(uuid.uuid4())
+    try:
+        (_NULL / "uevent").write_text(f"change {mine} KVMLUN=doctor")
+    except OSError as error:
+        raise errors.Storage(f"can't make an event for udev: {error.strerror}") from error
+    deadline = Deadline(seconds)
+    while deadline.left:
+        device = monitor.poll(deadline.left)
+        if device is not None and device.properties.get("SYNTH_UUID") == mine:
+            return [file for key, file in RULES.items() if key in device.properties]
+    raise errors.Timeout(f"udev did not handle an event within {seconds:.0f} s")

@@ -1,32 +1,53 @@
-"""``kvmlun doctor``: what this host lacks."""
+"""``kvmlun doctor``: what this host lacks, and how it differs from another one."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import dataclasses
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import errors
 from . import arguments, render
 
 if TYPE_CHECKING:
-    from ..handsoff import Finding
+    from ..finding import Finding
 
 
 def add(verbs: arguments.Verbs) -> None:
     parser = verbs.add_parser(
-        "doctor", help="look for what this host lacks to leave VMs' disks alone"
+        "doctor", help="look for what this host lacks, and say what to do about it"
     )
     arguments.json_option(parser)
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--host", type=_host, metavar="HOST",
+        help="compare this host with another one instead, by ssh, before VMs migrate there",
+    )  # fmt: skip
+    either.add_argument(
+        "--facts", action="store_true", help="print as JSON what another host's --host compares"
+    )
     parser.set_defaults(here=_doctor)
 
 
-def _doctor(given: argparse.Namespace) -> str:
-    """Print what is found, with its remedy; how much it is as the error that ends the command."""
-    from .. import doctor
+def _host(text: str) -> str:
+    if not text or text.startswith("-"):
+        raise argparse.ArgumentTypeError("a host's name as ssh knows it is expected")
+    return text
 
-    findings = asyncio.run(doctor.examine())
+
+def _doctor(given: argparse.Namespace) -> str:
+    """Print what is found; how much it is as the error that ends the command."""
+    from .. import doctor
+    from ..doctor import facts, gathering
+
+    if os.geteuid() != 0:
+        raise errors.Unsure("only root can look at all this")
+    if given.facts:
+        return facts.as_json(asyncio.run(gathering.here()))
+    findings = asyncio.run(doctor.compare(given.host) if given.host else doctor.examine())
     if given.json:
         text = render.as_json([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -34,10 +55,20 @@ def _doctor(given: argparse.Namespace) -> str:
     if not findings:
         return text
     print(text, end="")
-    raise errors.Found(f"{len(findings)} to be mended")
+    raise _end(findings)
 
 
 def _told(finding: Finding) -> str:
-    remedy = "".join(f"    {line}\n" for line in finding.lines)
-    where = f"  put into {finding.file}, in place of what it says of this now:\n" if remedy else ""
-    return f"{finding.check}: {finding.cause}\n{where}{remedy}"
+    not_known = "not known: " if finding.unknown else ""
+    cause, remedy = map(errors.printable, (finding.cause, finding.remedy))
+    colon = ":" if finding.lines else ""
+    lines = "".join(f"    {line}\n" for line in finding.lines)
+    return f"{finding.check}: {not_known}{cause}\n  {remedy}{colon}\n{lines}"
+
+
+def _end(findings: Sequence[Finding]) -> errors.Error:
+    unknown = sum(finding.unknown for finding in findings)
+    if unknown == len(findings):
+        return errors.Unsure(f"{unknown} could not be looked at")
+    more = f", {unknown} could not be looked at" if unknown else ""
+    return errors.Found(f"{len(findings) - unknown} to be mended{more}")

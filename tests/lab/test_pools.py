@@ -21,6 +21,10 @@ def test_a_pools_volume_is_proven_and_borrowed(s: Stage, pools: Pools) -> None:
     assert s.states()[0].sessions == before
     if s.peer.name == "kvmlun":
         wait_for("kvmlun to know it", lambda: observe.users(host, volume.wwid) == ["vm1"], 30)
+        told = host.run("kvmlun doctor", check=False).out
+        for name in ("vm1", "vm2"):
+            assert f"pools: virsh pool-destroy pool-{name} would log out" in told
+        assert told.count(" from qemu-system-x86 (") == 2
     vm.destroy(host)
     other.destroy(host)
     assert s.states()[0].sessions == before

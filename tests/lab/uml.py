@@ -20,6 +20,8 @@ class Kernel:
     work: Path
     folder: Path
     namespace: network.Namespace
+    # More of its command line, which a test may change for the next boots.
+    more: list[str] = dataclasses.field(default_factory=list, compare=False)
 
     @property
     def umid(self) -> str:
@@ -106,4 +108,5 @@ class Kernel:
             f"lab.octet={host.octet}",
             f"systemd.hostname={host.name}",
             *(f"systemd.mask={unit}" for unit in suites.MASKED_BY_ROLE[host.role]),
+            *self.more,
         ]

@@ -1,77 +1,135 @@
-"""What ``kvmlun doctor`` reads of a host, and how it tells what it found."""
+"""How ``kvmlun doctor`` goes through its checks, tells what they find, and ends."""
 
 import asyncio
 import json
+import os
 
 import pytest
 
 from kvmlun import cli, doctor, errors
-from kvmlun.handsoff import Finding
+from kvmlun.doctor import gathering
+from kvmlun.finding import Finding
 
-FINDING = Finding("lvm", "it looks", "/etc/lvm/lvmlocal.conf", ("devices {", "}"))
+LINES = Finding("lvm", "it looks", "/etc/lvm/lvmlocal.conf", ("devices {", "}"), "put into it")
+PLAIN = Finding("clock", "it is wrong", remedy="set it")
+UNKNOWN = Finding("hook", "virsh is\x1b[31m silent", remedy="ask again", unknown=True)
 
 
 @pytest.fixture
-def programs(tmp_path, monkeypatch):
-    """A folder for the only programs of this host."""
-    monkeypatch.setattr(doctor, "_PATH", str(tmp_path))
-    monkeypatch.setattr(doctor.commands, "_ENV", {"PATH": f"{tmp_path}:/usr/bin:/bin"})
-    monkeypatch.setattr(doctor, "MDADM", tmp_path / "etc")
-    return tmp_path
+def run(monkeypatch, capsys):
+    """Run the command with these findings; return its exit code, its output and its error."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def run(*findings, options=()):
+        async def examine():
+            return list(findings)
+
+        monkeypatch.setattr(doctor, "examine", examine)
+        return cli.main(["doctor", *options]), *capsys.readouterr()
+
+    return run
 
 
-def install(folder, name, script):
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-    (folder / name).chmod(0o755)
+def test_a_clean_host(run):
+    assert run() == (errors.Exit.OK, "nothing found\n", "")
 
 
-def found():
-    return [finding.check for finding in asyncio.run(doctor.examine())]
-
-
-def test_what_is_not_installed_lacks_nothing(programs):
-    assert found() == []
-
-
-def test_what_is_installed_is_judged(programs):
-    install(
-        programs,
-        "lvmconfig",
-        """printf 'devicesfile="no"\\nuse_devicesfile=0\\n'
-        printf 'filter=["a|.*|"]\\nglobal_filter=["a|.*|"]\\n'""",
+def test_what_is_found_is_told_with_its_remedy(run):
+    code, out, err = run(LINES, PLAIN, UNKNOWN)
+    assert code == errors.Exit.FOUND == 7
+    assert out == (
+        "lvm: it looks\n  put into it:\n    devices {\n    }\n"
+        "clock: it is wrong\n  set it\n"
+        "hook: not known: virsh is [31m silent\n  ask again\n"
     )
-    install(programs, "multipath", "echo")
-    install(programs, "mdadm", "")
-    assert found() == ["lvm", "mdadm", "multipath"]
-    (programs / "etc/mdadm.conf.d").mkdir(parents=True)
-    (programs / "etc/mdadm.conf.d/kvmlun.conf").write_text("DEVICE containers\n")
-    assert found() == ["lvm", "multipath"]
+    assert err == "kvmlun: 2 to be mended, 1 could not be looked at\n"
 
 
-def test_a_program_that_fails_is_an_error(programs):
-    install(programs, "multipath", "echo need to be root >&2; exit 1")
-    with pytest.raises(errors.Storage, match="multipath -t: need to be root"):
-        found()
+def test_what_could_not_be_looked_at_is_no_clean_host(run):
+    code, _, err = run(UNKNOWN)
+    assert code == errors.Exit.UNSURE == 8
+    assert err == "kvmlun: 1 could not be looked at\n"
 
 
-def test_what_is_found_is_told_with_its_remedy(monkeypatch, capsys):
-    async def examine():
-        return [FINDING]
-
-    monkeypatch.setattr(doctor, "examine", examine)
-    assert cli.main(["doctor"]) == errors.Exit.FOUND == 7
-    out, err = capsys.readouterr()
-    assert out.splitlines()[0] == "lvm: it looks"
-    assert out.splitlines()[2:] == ["    devices {", "    }"]
-    assert err == "kvmlun: 1 to be mended\n"
-    assert cli.main(["doctor", "--json"]) == 7
-    (told,) = json.loads(capsys.readouterr().out)
-    assert told["check"] == "lvm" and told["lines"] == ["devices {", "}"]
+def test_findings_as_json(run):
+    code, out, _ = run(LINES, UNKNOWN, options=["--json"])
+    assert code == 7
+    lines, unknown = json.loads(out)
+    assert lines == {
+        "check": "lvm", "cause": "it looks", "remedy": "put into it", "unknown": False,
+        "file": "/etc/lvm/lvmlocal.conf", "lines": ["devices {", "}"],
+    }  # fmt: skip
+    assert unknown["unknown"] is True
+    assert json.loads(run(options=["--json"])[1]) == []
 
 
-def test_a_name_that_counts_boots_is_none_that_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "DISKS", tmp_path)
-    for kind in ("by-diskseq", "by-id", "by-path", "by-uuid"):
-        (tmp_path / kind).mkdir()
-        (tmp_path / kind / "x").symlink_to("/dev/null")
-    assert doctor._names("null") == [f"{tmp_path}/by-id/x", f"{tmp_path}/by-path/x", "/dev/null"]
+def test_only_root_can_look(monkeypatch, capsys):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["doctor"]) == errors.Exit.UNSURE
+    assert "root" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["", "-oProxyCommand=touch"])
+def test_a_host_can_be_no_option_of_sshs(host, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", f"--host={host}"])
+    assert ended.value.code == errors.Exit.USAGE
+    assert "a host's name" in capsys.readouterr().err
+
+
+def test_a_check_that_fails_leaves_the_others(monkeypatch):
+    async def fails():
+        raise errors.Storage("no answer")
+
+    async def has_no_file():
+        open("/nonexistent")
+
+    async def finds():
+        return PLAIN
+
+    async def finds_two():
+        return [LINES, LINES]
+
+    async def fine():
+        return None
+
+    checks = {"a": fails, "b": finds, "c": finds_two, "d": fine, "e": has_no_file}
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    first, *others, last = asyncio.run(doctor.examine())
+    assert (first.check, first.cause, first.unknown) == ("a", "no answer", True)
+    assert others == [PLAIN, LINES, LINES]
+    assert last.check == "e" and last.unknown and "/nonexistent" in last.cause
+
+
+@pytest.mark.parametrize(
+    "script, check, unknown",
+    [
+        ("echo no route >&2; exit 255", "host", True),
+        ("exit 1", "host", True),
+        ("echo motd", "host", True),
+        ("""echo '{"format": 2}'""", "host", True),
+        ("exit 127", "version", False),
+        ("exit 2", "version", False),
+    ],
+)
+def test_a_host_that_can_not_be_compared_with(tmp_path, monkeypatch, script, check, unknown):
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setattr(gathering.commands, "_ENV", {"PATH": f"{tmp_path}:/usr/bin:/bin"})
+
+    async def here():
+        return None
+
+    monkeypatch.setattr(gathering, "here", here)
+    (finding,) = asyncio.run(doctor.compare("kvm2"))
+    assert (finding.check, finding.unknown) == (check, unknown)
+
+
+def test_secrets_are_told_by_name(tmp_path):
+    folder, credentials = tmp_path / "secrets", tmp_path / "credentials"
+    assert gathering.secret_names(folder, credentials) == ()
+    for file in (folder / "a", folder / "b", credentials / "kvmlun.b", credentials / "kvmlun.c"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("password = hush")
+    (credentials / "other").touch()
+    assert gathering.secret_names(folder, credentials) == ("a", "b", "c")

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from kvmlun import hookserver
+from kvmlun import hookproto, hookserver
 from kvmlun.hookserver import HookServer
 from kvmlun.leases import boottime
 from kvmlun.tally import Tally
@@ -118,6 +118,12 @@ def reply(data):
 )
 def test_a_header_that_no_hook_writes_is_malformed(header):
     assert reply(framed(header) + XML)["line"] == "malformed hook call"
+
+
+def test_the_question_of_kvmlun_doctor_comes_through_and_is_logged_as_no_refusal(caplog):
+    question = {**json.loads(HEADER), "op": "restore", "name": hookproto.PROBE}
+    assert reply(framed(json.dumps(question).encode()) + XML)["line"] == hookproto.REACHED
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("length", [0, 3, 60000, 0xFFFFFFFF])

@@ -1,0 +1,63 @@
+"""``kvmlun doctor``: looks for what this host lacks, and says what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from .. import errors
+from ..finding import Finding
+from . import checks, comparison, gathering, tools
+
+Check = Callable[[], Awaitable[Finding | Sequence[Finding] | None]]
+
+# By the names that their findings have, in the order in which they are told.
+CHECKS: dict[str, Check] = {
+    "kvmlund": checks.kvmlund,
+    "hook": checks.hook,
+    "iscsid": checks.iscsid,
+    "initiator": checks.initiator_name,
+    "versions": checks.versions,
+    "open-iscsi": checks.open_iscsi,
+    "replacement": checks.replacement,
+    "pools": checks.iscsi_pools,
+    "udev": checks.udev_rules,
+    "lvm": tools.lvm,
+    "mdadm": tools.mdadm,
+    "multipath": tools.multipath,
+    "clock": checks.synchronized,
+}
+
+
+async def examine() -> list[Finding]:
+    """Return what every check finds; one that can't be made is told as unknown."""
+    found = await asyncio.gather(*(_made(name, check) for name, check in CHECKS.items()))
+    return [finding for each in found for finding in each]
+
+
+async def _made(name: str, check: Check) -> Sequence[Finding]:
+    try:
+        found = await check()
+    except (errors.Error, OSError) as problem:
+        return [_unknown(name, problem)]
+    if found is None:
+        return []
+    return [found] if isinstance(found, Finding) else found
+
+
+async def compare(host: str) -> list[Finding]:
+    """Compare this host with another one, asked by ssh."""
+    try:
+        here = await gathering.here()
+        answer = await gathering.there(host)
+        if answer.facts:
+            return list(comparison.compare(here, answer.facts, answer.asked, answer.had))
+    except errors.Error as problem:
+        return [_unknown("host", problem)]
+    remedy = f"install the same kvmlun on {host} as here"
+    return [Finding("version", f"kvmlun {answer.lacks} ({host})", remedy=remedy)]
+
+
+def _unknown(check: str, problem: Exception) -> Finding:
+    remedy = "see that this can be asked, then run kvmlun doctor again"
+    return Finding(check, str(problem), remedy=remedy, unknown=True)

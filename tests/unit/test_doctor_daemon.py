@@ -1,0 +1,63 @@
+"""What of kvmlund's status is a finding."""
+
+import pytest
+
+from kvmlun.doctor import daemon
+from kvmlun.reservation import Host
+
+HOST = Host(0xAAAA, "iqn.2026-11.com.company:kvm1")
+CLEAN = {
+    "config_problem": "",
+    "libvirt_problem": "",
+    "fencing_problems": [],
+    "reservations": [],
+}
+LUN = {
+    "wwid": "naa.6", "volume": "vm1-root", "fencing": True, "phase": "holder",
+    "can": "type 5, kept over a restart",
+    "registrants": [{"initiator": HOST.initiator, "key": "0x0000aaaa00000001"}],
+}  # fmt: skip
+
+
+def found(**changes):
+    status = {**CLEAN, **changes}
+    return [*daemon.judge(status), *daemon.reservations(status, HOST)]
+
+
+def reservations(**changes):
+    return found(reservations=[{**LUN, **changes}])
+
+
+def test_a_clean_status():
+    assert found() == []
+    assert reservations() == []
+
+
+@pytest.mark.parametrize("key", ["config_problem", "libvirt_problem"])
+def test_problems_of_kvmlunds_own(key):
+    (finding,) = found(**{key: "it is so"})
+    assert finding.check == "kvmlund" and "it is so" in finding.cause
+
+
+def test_a_line_of_fencing():
+    (finding,) = found(fencing_problems=["vm1 is suspended"])
+    assert finding.check == "reservations" and finding.cause == "vm1 is suspended"
+
+
+def test_a_target_that_can_not_fence():
+    lacking = {"can": "no PREEMPT AND ABORT", "registrants": []}
+    (finding,) = reservations(**lacking)
+    assert "vm1-root" in finding.cause and "no PREEMPT AND ABORT" in finding.cause
+    assert reservations(**lacking, fencing=False) == []
+    (unknown,) = reservations(can="unknown: it does not answer", registrants=[])
+    assert unknown.unknown
+
+
+def test_another_host_of_this_hosts_name():
+    cloned = [*LUN["registrants"], {"initiator": HOST.initiator, "key": "0x0000bbbb00000001"}]
+    (finding,) = reservations(registrants=cloned)
+    assert "0x0000bbbb00000001" in finding.cause and HOST.initiator in finding.cause
+    # A guest may register what it likes where it is not fenced.
+    assert reservations(registrants=cloned, phase="") == []
+    other = {"initiator": "iqn.2026-11.com.company:kvm2", "key": "0x0000bbbb00000001"}
+    assert reservations(registrants=[*LUN["registrants"], other]) == []
