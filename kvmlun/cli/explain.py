@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from . import arguments, looks, render
-from .looks import Looks
+from .looks import PLAIN, Looks
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -34,13 +34,13 @@ async def _explain(client: Client, given: argparse.Namespace) -> str:
     return render.as_json(made) if given.json else tell(made, looks.of(sys.stdout))
 
 
-def tell(made: dict[str, Any], how: Looks = Looks()) -> str:
+def tell(made: dict[str, Any], how: Looks = PLAIN) -> str:
     """Return what Client.explain() gave, for people. Pure."""
     blocks = [f"{_headline(made)}\n"]
     for disk, group in itertools.groupby(made["lines"], lambda line: str(line["disk"])):
         lines = [_line(line, how) for line in group]
         blocks.append("".join([f"{errors.printable(disk) or 'the VM'}\n", *lines]))
-    blocks.extend("".join(_operation(operation, how)) for operation in made["operations"])
+    blocks += ["".join(_operation(each, how)) for each in made["operations"]]
     return "\n".join(blocks)
 
 

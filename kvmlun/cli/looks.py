@@ -32,6 +32,9 @@ class Looks:
         return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text
 
 
+PLAIN = Looks()
+
+
 def of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Looks:
     """Find out what `stream` is. NO_COLOR is that of no-color.org."""
     lines = (stream.encoding or "").lower().startswith("utf")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from .. import errors
-from .looks import Looks, of_state
+from .looks import PLAIN, Looks, of_state
 
 _GAP = "  "
 _LEAST = 8  # a column is not cut below that
@@ -16,7 +16,7 @@ def as_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def table(rows: list[dict[str, str]], looks: Looks = Looks()) -> str:
+def table(rows: list[dict[str, str]], looks: Looks = PLAIN) -> str:
     """Return rows with their keys as heads, cut to the width of a terminal.
 
     The column STATE is coloured by what it says.

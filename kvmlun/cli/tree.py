@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import errors
-from .looks import FAINT, Looks, of_state
+from .looks import FAINT, PLAIN, Looks, of_state
 from .render import shorten
 
 Lun = dict[str, Any]
@@ -60,7 +60,7 @@ def _lun(lun: Lun) -> Branch:
     return Branch(" ".join(filter(None, words)), lun["state"], users)
 
 
-def draw(tree: Branch, looks: Looks = Looks()) -> str:
+def draw(tree: Branch, looks: Looks = PLAIN) -> str:
     """Return the tree as lines, cut to the width of a terminal."""
     return "".join(f"{line}\n" for line in _lines(tree, "", "", looks))
 

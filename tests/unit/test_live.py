@@ -82,20 +82,22 @@ def test_a_picture_is_drawn_at_each_change_and_ends_with_ctrl_c(number):
     asyncio.run(play())
 
 
-def test_nothing_is_asked_while_nothing_changes(monkeypatch):
+def test_nothing_is_asked_while_nothing_changes():
     async def play():
         manager, screen = Manager(), Screen()
-        manager.traces.waiting = (Waiting("connect", "d", "login", 1.0),)
-        async with serving(manager), Client() as client:
+        async with serving(manager) as (service, _), Client() as client:
             calls = []
             status = client.status
             client.status = lambda **how: calls.append(1) or status(**how)
             showing = asyncio.ensure_future(live.show(client, picture, screen.stream))
+            await screen.shows("LUN idle")
+            manager.traces.waiting = (Waiting("connect", "d", "login", 1.0),)
+            service.refresh()
             for _ in range(2):
                 await screen.shows("login")  # seconds pass
             showing.cancel()
             await asyncio.wait_for(showing, _SECONDS)
-            assert len(calls) == 1
+            assert len(calls) == 2
 
     asyncio.run(play())
 
@@ -118,24 +120,30 @@ def test_a_daemon_that_ends_is_said_and_one_that_comes_is_seen():
 
 
 def test_in_a_pipe_only_new_pictures_follow_each_other(tmp_path):
-    async def play():
-        manager = Manager()
-        path = tmp_path / "out"
-        with open(path, "w") as stream:
-            async with serving(manager) as (service, _), Client() as client:
-                showing = asyncio.ensure_future(live.show(client, picture, stream))
-                for state, here in (("idle", manager.here), ("absent", [])):
-                    manager.here = here
-                    service.refresh()
-                    until = asyncio.get_running_loop().time() + _SECONDS
-                    while state not in path.read_text():
-                        assert asyncio.get_running_loop().time() < until
-                        await asyncio.sleep(0.01)
-                showing.cancel()
-                await asyncio.wait_for(showing, _SECONDS)
-        assert path.read_text() == "LUN idle\n\nLUN absent\n"
+    path, drawn = tmp_path / "out", []
 
-    asyncio.run(play())
+    def counted(*what):
+        drawn.append(1)
+        return picture(*what)
+
+    async def play(stream):
+        manager = Manager()
+        async with serving(manager) as (service, _), Client() as client:
+            showing = asyncio.ensure_future(live.show(client, counted, stream))
+            changes = ({}, {"libvirt_problem": "not in the picture"}, {"here": []})
+            for number, change in enumerate(changes, 1):
+                vars(manager).update(change)
+                service.refresh()
+                until = asyncio.get_running_loop().time() + _SECONDS
+                while len(drawn) < number:
+                    assert asyncio.get_running_loop().time() < until
+                    await asyncio.sleep(0.01)
+            showing.cancel()
+            await asyncio.wait_for(showing, _SECONDS)
+
+    with open(path, "w") as stream:
+        asyncio.run(play(stream))
+    assert path.read_text() == "LUN idle\n\nLUN absent\n"
 
 
 def test_a_picture_that_is_too_high_is_cut():
@@ -163,11 +171,11 @@ def test_a_long_operation_shows_what_it_waits_for_and_leaves_no_trace():
 
 
 def test_in_a_pipe_nothing_is_shown_of_that(tmp_path):
-    async def play():
-        with open(tmp_path / "out", "w") as stream:
-            async with serving(Manager()), Client() as client:
-                async with progress.shown(client, "connect", "data-0", stream):
-                    pass
+    async def play(stream):
+        async with serving(Manager()), Client() as client:
+            async with progress.shown(client, "connect", "data-0", stream):
+                pass
 
-    asyncio.run(play())
+    with open(tmp_path / "out", "w") as stream:
+        asyncio.run(play(stream))
     assert not (tmp_path / "out").read_text()

@@ -119,6 +119,20 @@ def test_the_end_of_a_session_belongs_to_the_release(traces, tmp_path):
     assert texts(Traces(lambda: None, tmp_path)) == texts(again)
 
 
+def test_of_two_releases_the_last_one_has_the_session(traces):
+    other = UUID.replace("3", "4")
+
+    async def play():
+        for uuid in (UUID, other):
+            with traces.operation(RELEASE, "vm", uuid, targets=[TARGET]):
+                pass
+        with traces.ending(TARGET), steps.step("logout"):
+            pass
+
+    asyncio.run(play())
+    assert (texts(traces), texts(traces, other)) == ([(RELEASE, [])], [(RELEASE, ["logout"])])
+
+
 def test_what_an_operation_left_running_is_added_to_it(traces, tmp_path):
     async def play():
         go = asyncio.Event()
