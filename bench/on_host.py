@@ -65,7 +65,7 @@ def idle():
 
     before = spent()
     time.sleep(IDLE_SECONDS)
-    rest, total = (after - earlier for after, earlier in zip(spent(), before))
+    rest, total = (after - earlier for after, earlier in zip(spent(), before, strict=True))
     return rest >= 0.97 * total
 
 

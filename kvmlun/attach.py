@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
-from . import errors, lun, proof, sysfs
+from . import errors, events, lun, proof, sysfs
 from .login import OTHERS_SECONDS, Logins, candidates
 from .lun import Lun, Wwid
 from .maps import Maps
@@ -53,10 +53,14 @@ class Attacher:
 
     async def attach(self, request: Request, deadline: Deadline) -> Wwid:
         """Make the LUN ready and return its proven WWID."""
+        with events.about(wwid=str(request.pinned or "")):
+            return await self._attach(request, deadline)
+
+    async def _attach(self, request: Request, deadline: Deadline) -> Wwid:
         if await self._maps.wanted(request, deadline):
             return await self._attach_map(request, deadline)
         if len(request.lun.portals) > 1:
-            log.info("%s: one of %d portals is used", request, len(request.lun.portals))
+            log.debug("%s: one of %d portals is used", request, len(request.lun.portals))
         async with self._logins.lock(request.lun.address.target, deadline):
             session = await self._logins.session(request, deadline)
         disk, wwid = await self._path(request, session, deadline, mapped=False)

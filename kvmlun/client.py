@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dbus_next import BusType, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
 from . import errors, names, reservation
+from .bus.values import plain, variants
 from .wait import within
 
+_BUS = "org.freedesktop.DBus"
 _SECONDS = 20.0
 _CONNECT_SECONDS = 120.0  # above the daemon's own limit
 _KINDS = {
@@ -26,6 +28,7 @@ class Client:
     async def __aenter__(self) -> Client:
         try:
             self._bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+            self.is_served = True  # as long as listen() hears nothing else
         except OSError as error:
             raise errors.Unreachable(f"the D-Bus system bus does not answer: {error}") from error
         return self
@@ -33,22 +36,23 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         self._bus.disconnect()
 
-    async def status(self) -> dict[str, Any]:
-        """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state."""
-        objects = await self._call(
-            names.ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
-        )
-        manager = await self._call(
-            names.ROOT, "org.freedesktop.DBus.Properties", "GetAll", "s", names.MANAGER
-        )
-        by_path = {path: _plain(interfaces) for path, interfaces in objects.items()}
+    async def status(self, reservations: bool = True) -> dict[str, Any]:
+        """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state.
+
+        Without `reservations` no target is asked for them.
+        """
+        objects = await self._call(names.ROOT, names.OBJECT_MANAGER, "GetManagedObjects")
+        manager = await self._call(names.ROOT, names.PROPERTIES, "GetAll", "s", names.MANAGER)
+        by_path = {path: plain(interfaces) for path, interfaces in objects.items()}
         return {
-            "version": _plain(manager)["Version"],
-            "libvirt_problem": _plain(manager)["LibvirtProblem"],
-            "config_problem": _plain(manager)["ConfigProblem"],
-            "suspended": _plain(manager)["Suspended"],
-            "fencing_problems": _plain(manager)["FencingProblems"],
-            "reservations": await self._reservations_or_none(),
+            "version": plain(manager)["Version"],
+            "libvirt_problem": plain(manager)["LibvirtProblem"],
+            "config_problem": plain(manager)["ConfigProblem"],
+            "suspended": plain(manager)["Suspended"],
+            "fencing_problems": plain(manager)["FencingProblems"],
+            "drained_since": plain(manager)["DrainedSince"],
+            "waiting": [_waiting(each) for each in plain(manager)["Waiting"]],
+            "reservations": await self._reservations_or_none() if reservations else [],
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
                 key=lambda lun: (lun["volume"], lun["wwid"]),
@@ -59,9 +63,27 @@ class Client:
             ),
         }
 
+    async def drained_since(self) -> int:
+        """Return since when this host is drained (Unix time), 0 where it is not."""
+        properties = "org.freedesktop.DBus.Properties"
+        asked = names.MANAGER, "DrainedSince"
+        return int(plain(await self._call(names.ROOT, properties, "Get", "ss", *asked)))
+
+    async def holders(self) -> list[str]:
+        """Return who has LUNs on this host, at this moment."""
+        return list(plain(await self._manager("ListHolders")))
+
+    async def drain(self) -> None:
+        """Have this host take no more LUNs."""
+        await self._manager("Drain")
+
+    async def resume(self) -> None:
+        """Let LUNs come here again."""
+        await self._manager("Resume")
+
     async def reservations(self) -> list[dict[str, Any]]:
         """Return what the target of each LUN that is here says of it at this moment."""
-        return [_holders(each) for each in _plain(await self._manager("ListReservations"))]
+        return [_holders(each) for each in plain(await self._manager("ListReservations"))]
 
     async def _reservations_or_none(self) -> list[dict[str, Any]]:
         """Whatever targets do, the rest can be told."""
@@ -70,6 +92,33 @@ class Client:
         except errors.Error:
             return []
 
+    async def waiting(self) -> list[dict[str, Any]]:
+        """Return what operations that take long are waiting for."""
+        body = (names.MANAGER, "Waiting")
+        made = await self._call(names.ROOT, names.PROPERTIES, "Get", "ss", *body)
+        return [_waiting(each) for each in plain(made)]
+
+    async def explain(self, vm: str) -> dict[str, Any]:
+        """Return what a start of a VM would do, and what was done for it."""
+        return _explanation(plain(await self._manager("Explain", "s", vm, seconds=60.0)))
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` from now on after each signal of the daemon's, and when it comes or goes."""
+        rules = (f"sender='{names.BUS_NAME}'", f"member='NameOwnerChanged',arg0='{names.BUS_NAME}'")
+
+        def hear(message: Message) -> None:
+            if message.message_type is MessageType.SIGNAL:
+                if message.member == "NameOwnerChanged":
+                    self.is_served = bool(message.body[2])
+                heard()
+
+        self._bus.add_message_handler(hear)
+        for rule in rules:
+            await self._bus.call(Message(
+                destination=_BUS, path="/org/freedesktop/DBus", interface=_BUS, member="AddMatch",
+                signature="s", body=[f"type='signal',{rule}"],
+            ))  # fmt: skip
+
     async def give_up(self, vm: str) -> None:
         """Let go of what was taken over for a VM."""
         await self._manager("GiveUp", "s", vm)
@@ -77,36 +126,46 @@ class Client:
     async def compare_holders(self, vm: str) -> list[dict[str, Any]]:
         """Return who holds the fenced LUNs of a VM that is to run here."""
         made = await self._manager("CompareHolders", "s", vm, seconds=_CONNECT_SECONDS)
-        return [_holders(each) for each in _plain(made)]
+        return [_holders(each) for each in plain(made)]
 
     async def take_over(self, vm: str, rivals: Mapping[str, Iterable[str]]) -> list[str]:
         """Take the LUNs over from those keys; returns a line for each."""
         keys = {wwid: [int(key, 16) for key in each] for wwid, each in rivals.items()}
         made = await self._manager("TakeOver", "sa{sat}", vm, keys, seconds=_CONNECT_SECONDS)
-        return list(_plain(made))
+        return list(plain(made))
+
+    async def log_level(self) -> str:
+        return str(plain(await self._log_level("Get")))
+
+    async def set_log_level(self, level: str) -> None:
+        """Set it until the daemon ends."""
+        await self._log_level("Set", Variant("s", level))
+
+    async def _log_level(self, member: str, *value: Variant) -> Any:
+        signature = "ss" + "v" * len(value)
+        body = (names.LOG_CONTROL, "LogLevel", *value)
+        return await self._call(names.LOG_CONTROL_PATH, names.PROPERTIES, member, signature, *body)
 
     async def volumes(self) -> list[dict[str, Any]]:
-        return list(_plain(await self._manager("ListVolumes")))
+        return list(plain(await self._manager("ListVolumes")))
 
     async def volume(self, name: str) -> dict[str, Any]:
-        return dict(_plain(await self._manager("GetVolume", "s", name)))
+        return dict(plain(await self._manager("GetVolume", "s", name)))
 
     async def add_volume(self, name: str, volume: Mapping[str, Any]) -> None:
         """Add a volume; its keys are those of the schema."""
-        kinds = {str: "s", bool: "b", int: "u", list: "as"}
-        variants = {key: Variant(kinds[type(value)], value) for key, value in volume.items()}
-        await self._manager("AddVolume", "sa{sv}", name, variants)
+        await self._manager("AddVolume", "sa{sv}", name, variants(volume))
 
     async def remove_volume(self, name: str) -> None:
         await self._manager("RemoveVolume", "s", name)
 
     async def compare_pin(self, what: str) -> dict[str, Any]:
         """Compare what is pinned for a volume, or at a by-path link, with what is there."""
-        return dict(_plain(await self._manager("ComparePin", "s", what)))
+        return dict(plain(await self._manager("ComparePin", "s", what)))
 
     async def repin(self, what: str, wwid: str) -> dict[str, Any]:
         """Pin the LUN that is there, if it is `wwid`."""
-        return dict(_plain(await self._manager("Repin", "ss", what, wwid)))
+        return dict(plain(await self._manager("Repin", "ss", what, wwid)))
 
     async def connect_volume(self, name: str, owner: str, ttl: int) -> str:
         """Return the link to the disk; `ttl` in seconds, 0 for no end."""
@@ -153,20 +212,10 @@ def _error(reply: Message) -> errors.Error:
     if reply.error_name.startswith(names.ERROR):
         return _KINDS.get(reply.error_name.removeprefix(names.ERROR), errors.Error)(text)
     if reply.error_name == "org.freedesktop.DBus.Error.AccessDenied":
-        return errors.Unreachable(
-            "looking and connecting are for root and the group libvirt, the rest for root"
-        )
+        if reply.sender != "org.freedesktop.DBus":
+            return errors.Unreachable(text)
+        return errors.Unreachable("this is for root; the group libvirt may look, and ask for LUNs")
     return errors.Unreachable(f"kvmlund does not answer: {text}; see systemctl status kvmlund")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Variant):
-        return _plain(value.value)
-    if isinstance(value, dict):
-        return {key: _plain(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_plain(member) for member in value]
-    return value
 
 
 def _holders(found: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +229,25 @@ def _holders(found: dict[str, Any]) -> dict[str, Any]:
             for name, each in found["registrants"]
         ],
     }
+
+
+def _waiting(made: list[Any]) -> dict[str, Any]:
+    return dict(zip(("operation", "subject", "step", "since"), made, strict=True))
+
+
+def _explanation(made: dict[str, Any]) -> dict[str, Any]:
+    lines = [dict(zip(("disk", "verdict", "text"), each, strict=True)) for each in made["lines"]]
+    operations = [
+        {
+            **each,
+            "steps": [
+                {"text": text, "after": after, "seconds": None if seconds < 0 else seconds}
+                for text, after, seconds in each["steps"]
+            ],
+        }
+        for each in made["operations"]
+    ]
+    return {**made, "lines": lines, "operations": operations}
 
 
 def _snake(properties: dict[str, Any]) -> dict[str, Any]:

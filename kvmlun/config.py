@@ -41,6 +41,8 @@ class Settings:
         to, None for any; who writes a VM's metadata chooses its portals.
     fencing (no time): whether every LUN is fenced whose volume does not say; None leaves that
         to the VM's metadata, so to the host that it comes from.
+    metrics_folder, metrics_listen (no times): where metrics are written to and where they are
+        asked for by HTTP, each None for nowhere; who monitors this host says where.
     retry_autostart (no time): start a domain with autostart whose storage did not
         answer, once it does; off, since it may run on another host by then.
     """
@@ -56,6 +58,8 @@ class Settings:
     audit: float = 30
     portals: tuple[Network, ...] | None = None
     fencing: bool | None = None
+    metrics_folder: str | None = None
+    metrics_listen: str | None = None
     retry_autostart: bool = False
 
     def node_record(self) -> dict[str, str]:

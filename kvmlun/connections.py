@@ -8,8 +8,10 @@ from collections.abc import Callable
 from . import errors
 from .attach import Attacher
 from .config import Config
+from .drain import Drain
 from .leases import Lease, Leases
 from .request import Request
+from .tally import Tally
 from .wait import Deadline
 
 
@@ -24,11 +26,15 @@ class Connections:
         config: Callable[[], Config],
         leases: Leases,
         attacher: Attacher,
+        drain: Drain,
+        tally: Tally,
         changed: Callable[[], None],
     ) -> None:
         self._config = config
         self._leases = leases
         self._attacher = attacher
+        self._drain = drain
+        self._tally = tally
         self._changed = changed
 
     async def connect(self, volume: str, owner: str, ttl: int) -> str:
@@ -36,10 +42,16 @@ class Connections:
 
         Returns the link to its disk. What is connected already is renewed.
         """
+        with self._tally.asking("connect"):
+            return await self._connect(volume, owner, ttl)
+
+    async def _connect(self, volume: str, owner: str, ttl: int) -> str:
         lun, (key, name) = self._config().volume(volume), _identity(volume, owner)
         assert lun.wwid
         request = Request(lun, lun.wwid.link, read_only=True, shareable=True, domain=key)
         before = self._leases.get(key)
+        if before is None:
+            self._drain.refuse()
         lease = self._leases.connect(key, name, request.need, ttl)
         try:
             await self._attacher.attach(request, Deadline(self._config().settings.prepare))

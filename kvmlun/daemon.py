@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from . import __version__, errors, sdnotify
+from . import __version__, errors, events, journal, sdnotify
 from .arrivals import Arrivals
-from .dbusservice import Service
+from .bus.service import Service
+from .exporter import Exporter
 from .hookserver import HookServer
 from .keys import Keys
 from .leases import Leases
@@ -27,26 +29,9 @@ _END_SECONDS = 15
 _FINISH_SECONDS = 3
 
 
-class Printable(logging.Formatter):
-    """Makes one printable line of each message, whatever names from outside are in it.
-
-    A traceback keeps its lines.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return errors.one_line(super().formatMessage(record))
-
-    def formatException(self, ei: Any) -> str:
-        return "\n".join(map(errors.printable, super().formatException(ei).splitlines()))
-
-
 def main() -> NoReturn:
     """Run until SIGTERM. Sessions are left as they are: VMs outlive the daemon."""
-    debug = os.environ.get("KVMLUN_DEBUG")
-    handler = logging.StreamHandler()
-    handler.setFormatter(Printable("%(name)s: %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    journal.begin()
     code = 0
     if sys.version_info < (3, 12):
         # What later versions do by themselves: no thread for each child.
@@ -66,31 +51,32 @@ def main() -> NoReturn:
 
 async def _serve() -> None:
     listening = sdnotify.listening_socket()
-    workers = Workers()
-    manager = Manager(Leases(), Ledger(), Markers(), Arrivals(), Keys(), workers)
-    try:
-        manager.configure()
-    except errors.Error as error:
-        log.error("%s", error)
+    workers, leases = Workers(), Leases()
+    manager = Manager(leases, Ledger(), Markers(), Arrivals(), Keys(), workers)
+    with contextlib.suppress(errors.Error):
+        manager.configure()  # which says so itself
     service = Service(manager)
     manager.observers.append(service.refresh)
     manager.udev.start()
-    hooks = HookServer(manager.hooks)
+    hooks = HookServer(manager.hooks, manager.tally)
     await hooks.start(listening)
     await workers.start()
     tasks = [asyncio.ensure_future(run) for run in (manager.run(), service.run())]
-    watchdog = asyncio.ensure_future(sdnotify.watchdog())
+    exporter = Exporter(manager, leases)
+    manager.observers.append(exporter.refresh)
+    beside = [asyncio.ensure_future(run) for run in (sdnotify.watchdog(), exporter.run())]
     stop = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
     sdnotify.notify("READY=1")
-    log.info("kvmlund %s", __version__)
+    log.info("kvmlund %s", __version__, extra=events.STARTED())
     # A part that ends by itself has failed; systemd starts us again.
     done, _ = await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
     sdnotify.notify("STOPPING=1")
     # The VMs of an upgrade's moment start and arrive as at any other.
     await hooks.stop()
     await manager.handover.finish(_FINISH_SECONDS)
-    watchdog.cancel()
+    for each in beside:
+        each.cancel()
     await workers.stop()
     # Sessions stay as they are in any case: what does not end must not hold up a restart.
     asyncio.get_running_loop().call_later(_END_SECONDS, os._exit, 1)

@@ -7,10 +7,11 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
-from . import errors, iscsi, nodedb, sysfs
+from . import errors, events, iscsi, nodedb, sysfs
 from .ledger import Entry, Ledger
 from .maps import Maps
 from .markers import Markers
+from .steps import step
 from .sysfs import Disk, Session
 from .wait import Changes, Deadline
 from .worker import Workers
@@ -53,13 +54,15 @@ class Detacher:
         _check_free(session, needed)
         self._ledger.ending(session)
         try:
-            await iscsi.logout(sid)
+            with step(f"logout of {session.target} at {session.portal}"):
+                await iscsi.logout(sid)
         except errors.Error:
             self._ledger.made(session)
             raise
         what = f"session {sid} to {session.target}: waiting for its end"
         await self._changes.until(lambda: sysfs.session(sid) is None, deadline, what, _POLL_SECONDS)
-        log.info("logged out of %s at %s", session.target, session.portal)
+        told = "logged out of %s at %s"
+        log.info(told, session.target, session.portal, extra=events.LOGGED_OUT())
         entry = session.portal and self._ledger.find(session.target, session.portal)
         if entry:
             await self.forget(entry)
@@ -75,6 +78,8 @@ class Detacher:
                 current = await self._free(current, needed, deadline)
                 await self._check_unused(current, session, deadline)
                 await self._delete(session, current, needed, deadline)
+                told = "removed %s of %s, whose session stays"
+                log.info(told, current.node, session.target, extra=events.REMOVED())
 
     async def forget(self, entry: Entry) -> None:
         """Delete the node record if we made it, and then the note that the session was ours.
@@ -83,7 +88,8 @@ class Detacher:
         """
         if any(session.key == entry.key for session in sysfs.sessions()):
             raise errors.Refused(f"{entry.target} at {entry.portal} has a session")
-        await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
+        with step(f"the end of the node record of {entry.target} at {entry.portal}"):
+            await asyncio.to_thread(nodedb.delete, entry.target, entry.portal)
         self._ledger.forget(entry)
 
     async def _free(self, disk: Disk, needed: Callable[[], bool], deadline: Deadline) -> Disk:
@@ -119,7 +125,7 @@ class Detacher:
             await self._workers.call("flush", disk.name, disk.number, timeout=deadline.left)
         _check_free(session, needed)
         await self._workers.call("delete", disk.hctl, timeout=deadline.left)
-        log.info("removed %s of %s", disk.node, session.target)
+        log.debug("removed %s of %s", disk.node, session.target)
         # Sessions by two ifaces to one portal bring disks of one path name, and so of one mark.
         if (id_path := session.id_path(disk)) and not _twins(session):
             self._markers.drop(id_path)

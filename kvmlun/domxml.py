@@ -6,7 +6,7 @@ Standard library only, because the hook uses it before any daemon is asked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -23,6 +23,8 @@ VolumeLink = Callable[[str, str], str | None]
 # Far above any real definition; they bound what metadata, which others may write, can cost.
 _MAX_LUNS, _MAX_PORTALS = 1000, 64
 _KEY = re.compile(r"0x[0-9a-f]{16}")
+# libvirt's formatdomain: what names the source of a disk, by the disk's type.
+_SOURCES = ("file", "dev", "dir", "name", "volume", "path")
 _LETTERS = re.compile(r"[A-Za-z]{1,4}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -74,6 +76,7 @@ class Domain:
     disks: tuple[Disk, ...]
     luns: tuple[Lun, ...]
     overlays: bool
+    others: tuple[tuple[str, str], ...] = ()  # target and source of every other disk
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -97,16 +100,18 @@ def parse(
         raise errors.Invalid(f"{uuid[:80]!r} is no domain UUID")
     element = root.find(f"metadata/{{{NAMESPACE}}}domain")
     ours = with_metadata and element is not None and element.get("uuid", "").lower() == uuid
+    disks = tuple(_disks(root, volume_link))
     return Domain(
         uuid=uuid,
         name=errors.one_line(root.findtext("name", "")),
-        disks=tuple(_disks(root, volume_link)),
+        disks=disks,
         luns=tuple(_luns(element)) if ours and element is not None else (),
         overlays=any(
             disk.get("type") == "file" and driver.get("type") == OVERLAY
             for disk in root.iterfind("devices/disk")
             for driver in disk.iterfind("driver")
         ),
+        others=tuple(_others(root, {disk.target for disk in disks})),
     )
 
 
@@ -130,9 +135,9 @@ def _disks(root: ElementTree.Element, volume_link: VolumeLink) -> Iterator[Disk]
         links = tuple(dict.fromkeys(s for s in sources if s.startswith((BY_ID, BY_PATH))))
         if not links:
             continue
-        target, driver = disk.find("target"), disk.find("driver")
+        driver = disk.find("driver")
         yield Disk(
-            target=errors.one_line(target.get("dev", "?")) if target is not None else "?",
+            target=_target(disk),
             links=links,
             read_only=disk.find("readonly") is not None,
             shareable=disk.find("shareable") is not None,
@@ -145,6 +150,19 @@ def _disks(root: ElementTree.Element, volume_link: VolumeLink) -> Iterator[Disk]
             ),
             passthrough=disk.get("device") == "lun",
         )
+
+
+def _others(root: ElementTree.Element, ours: Container[str]) -> Iterator[tuple[str, str]]:
+    for disk in root.iterfind("devices/disk"):
+        source = disk.find("source")
+        told = (source.get(name) for name in _SOURCES) if source is not None else iter(())
+        if _target(disk) not in ours:
+            yield _target(disk), errors.one_line(next(filter(None, told), ""))
+
+
+def _target(disk: ElementTree.Element) -> str:
+    target = disk.find("target")
+    return errors.one_line(target.get("dev", "?")) if target is not None else "?"
 
 
 def _source(source: ElementTree.Element, volume_link: VolumeLink) -> str:

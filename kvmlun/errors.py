@@ -21,6 +21,7 @@ class Exit(enum.IntEnum):
     CONFIG = 6  # a configuration file is wrong
     FOUND = 7  # kvmlun doctor has found something
     UNSURE = 8  # kvmlun doctor has found nothing, but could not look at everything
+    LEFT = 9  # kvmlun host drain: somebody still has LUNs here
 
 
 class Error(Exception):
@@ -58,6 +59,10 @@ class Refused(Error):
 
 class Stale(Refused):
     """The device is not the LUN that is wanted: an old one, or an exchanged one."""
+
+
+class Drained(Refused):
+    """An operator wants no more LUNs on this host."""
 
 
 class Config(Error):
@@ -100,6 +105,13 @@ class Unsure(Error):
 
     name = "Unsure"
     code = Exit.UNSURE
+
+
+class Left(Error):
+    """Somebody still has LUNs on this host; who has been told."""
+
+    name = "Left"
+    code = Exit.LEFT
 
 
 def one_line(text: str) -> str:

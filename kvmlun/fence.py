@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 
-from . import errors, reservation
+from . import errors, events, reservation
 from .keys import ARRIVING, HOLDER, STARTING, Keys, Record
 from .lun import Wwid
 from .reach import Reach
@@ -54,7 +54,9 @@ class Fence:
                 await self._reach.give_back(registrar, record)
                 raise problem
             self._keys.change(record, phase=HOLDER)
-        log.info("%s: reserved for %s with key %s", request, domain, record.key_text)
+        told = "%s: reserved for %s with key %s"
+        about = events.RESERVED(domain=domain, wwid=str(wwid))
+        log.info(told, request, domain, record.key_text, extra=about)
         self._changed(request.domain)
 
     async def _rivals(
@@ -189,6 +191,7 @@ class Fence:
             log.warning(
                 "%s: taken over for %s from %s, which had it since %s",
                 request, domain, other.text, reservation.local_time(other.key),
+                extra=events.TAKEN_OVER(domain=domain, wwid=str(wwid)),
             )  # fmt: skip
         self._changed(request.domain)
         return others

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import errors, proof, statefile, sysfs
+from . import errors, events, proof, statefile, sysfs
 from .attach import opened
 from .maps import Maps
 from .request import Request
@@ -119,7 +119,8 @@ class Guard:
         try:
             for verdict in verdicts:
                 for disk in () if verdict.is_lost else verdict.wrong:
-                    log.error("%s loses a path: %s", domain.name, verdict.why)
+                    told = "%s loses a path: %s"
+                    log.error(told, domain.name, verdict.why, extra=events.PATH_WRONG())
                     await self._maps.drop_path(disk)
             lost = next((verdict for verdict in verdicts if verdict.is_lost), None)
             if lost:
@@ -178,7 +179,7 @@ class Guard:
                 self._forget(domain.uuid)
         if before is None or before.why != why:
             state = "suspended until the right LUN is back" if done else "paused already"
-            log.error("%s is %s: %s", domain.name, state, why)
+            log.error("%s is %s: %s", domain.name, state, why, extra=events.SUSPENDED())
 
     async def _resume(self, domain: Watched, disks: Iterable[Disk]) -> None:
         if domain.uuid not in self._suspended:
@@ -189,10 +190,10 @@ class Guard:
             await self._workers.call("change", disk.name, timeout=_SECONDS)
         done = self._may_go_on(domain.uuid) and await self._domains.resume(domain.uuid)
         self._forget(domain.uuid)
-        if done:
-            log.warning("%s goes on: its LUNs are the right ones again", domain.name)
-        else:
-            log.warning("%s has the right LUNs again, and was paused by others", domain.name)
+        told = "%s goes on: its LUNs are the right ones again"
+        if not done:
+            told = "%s has the right LUNs again, and was paused by others"
+        log.warning(told, domain.name, extra=events.GOES_ON())
 
     def _forget(self, uuid: str) -> None:
         self._suspended.pop(uuid, None)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from . import errors
+from . import errors, events
 from .fence import Fence
 from .fencing import Step, due, victim
 from .keys import ARRIVING, BEGINNING, HOLDER, LOST, REGAINING, WAITING, Keys, Record
@@ -122,7 +122,9 @@ class Hold:
         unfenced = {str(request.pinned) for request in domain.requests if not request.fenced}
         for record in self._keys.of(domain.uuid):
             if record.wwid in unfenced or not self._uses(record):
-                log.warning("%s: %s is no longer fenced", domain.name, record.wwid)
+                told = "%s: %s is no longer fenced"
+                about = events.UNFENCED(domain=domain.name, wwid=record.wwid)
+                log.warning(told, domain.name, record.wwid, extra=about)
                 await self._withdrawal.give_up(record, lambda _: False, 0.0)
                 await self._standstill.end(record)
         return well
@@ -175,7 +177,11 @@ class Hold:
         self._told.pop(str(case.request), None)
         if record.phase != HOLDER:
             record = self._keys.change(record, phase=HOLDER, rivals=())
-            log.info("%s: holds %s with key %s", record.name, record.wwid, record.key_text)
+            told, about = (
+                "%s: holds %s with key %s",
+                events.ARRIVED(domain=record.name, wwid=record.wwid),
+            )
+            log.info(told, record.name, record.wwid, record.key_text, extra=about)
             self._changed(record.uuid)
         if record.waits:
             record = await self._standstill.end(record)
@@ -245,10 +251,12 @@ class Hold:
             f"virsh destroy {name} ends what is left of it on this host"
         )
         self._keys.change(record, phase=LOST, why=why, waits=False)
-        log.error("%s is suspended: %s", name, why)
+        log.error(
+            "%s is suspended: %s", name, why, extra=events.LOST(domain=name, wwid=record.wwid)
+        )
         self._changed(record.uuid)
 
     def _complain(self, about: str, text: str) -> None:
         if self._told.get(about) != text:
             self._told[about] = text
-            log.error("%s", text)
+            log.error("%s", text, extra=events.FENCING_FAILS())

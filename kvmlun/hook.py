@@ -26,7 +26,7 @@ class Refusal(Exception):
 
 def main(argv: list[str], xml: bytes) -> int:
     """Answer one hook call; `argv` is libvirt's: name, operation, sub-operation, extra."""
-    name, operation, subop, extra = (argv + ["", "", "", ""])[:4]
+    name, operation, subop, extra = [*argv, "", "", "", ""][:4]
     seconds = hookproto.ASKED.get(operation, 0.0)
     if operation == "started" and _file(hookproto.ARRIVING, xml):
         seconds = hookproto.STARTED_SECONDS

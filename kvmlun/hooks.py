@@ -6,20 +6,23 @@ Nothing here calls libvirt or waits for anything that does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-from . import errors, inventory, ours
+from . import errors, events, inventory, ours
 from .attach import Attacher
 from .config import Settings
 from .domxml import Domain
+from .drain import Drain
 from .handover import Handover
-from .leases import Leases, Need
+from .leases import Leases, Need, boottime
 from .libvirtconn import Listing
 from .lun import Portal, Wwid
 from .ours import Source, Sources
 from .request import Request
 from .retry import Retry
+from .traces import RELEASE, Traces
 from .wait import Deadline, Precedence
 
 log = logging.getLogger("kvmlun.hooks")
@@ -43,6 +46,8 @@ class Hooks:
         attacher: Attacher,
         handover: Handover,
         retry: Retry,
+        drain: Drain,
+        traces: Traces,
         listing: Callable[[], Listing | None],
         ended: Callable[[str, float], None],
         kick: Callable[[], None],
@@ -54,6 +59,8 @@ class Hooks:
         self._attacher = attacher
         self._handover = handover
         self._retry = retry
+        self._drain = drain
+        self._traces = traces
         self._listing = listing
         self._ended = ended
         self._kick = kick
@@ -70,7 +77,7 @@ class Hooks:
 
     async def prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
         """Make every LUN of a domain ready, under a lease. Raises errors.Error to refuse."""
-        with self._precedence.held():
+        with self._precedence.held(), self._traced("prepare", domain, boottime() - began):
             try:
                 await self._prepare(domain, began, deadline)
             except errors.NoAnswer:
@@ -91,6 +98,7 @@ class Hooks:
         found = self._luns(domain)
         if not found:
             return
+        self._drain.refuse()
         for problem in _unsafe(found):
             log.warning("%s: %s", domain.name, problem)
         requests = [ours.request(domain, *each) for each in found]
@@ -104,6 +112,10 @@ class Hooks:
             lease = self._leases.get(domain.uuid)
             self._refuse_conflicts(domain, lease.needs if lease else ())
             await self._handover.prepare(domain, requests, wwids, began, deadline)
+            told = ", ".join(f"{lun.volume or lun.address} ({wwid})" for (_, _, lun), wwid in
+                             zip(found, wwids, strict=True))  # fmt: skip
+            seconds = boottime() - began
+            log.info("%s: ready after %.1f s: %s", domain.name, seconds, told, extra=events.READY())
         finally:
             self._leases.settle(domain.uuid, began)
             self._kick()
@@ -112,22 +124,31 @@ class Hooks:
         """Return what the disks of a domain that are ours need; raises errors.Error."""
         return [ours.request(domain, *each) for each in self._luns(domain)]
 
+    def new_requests(self, domain: Domain) -> list[Request]:
+        """Do the same for LUNs that are to come here."""
+        self._drain.refuse()
+        return self.requests(domain)
+
     async def started(self, domain: Domain, asked: bool, deadline: Deadline) -> None:
         """The domain's QEMU is there. Where the hook has `asked`, errors.Error kills it again:
         with fenced LUNs it may have arrived, or not."""
         if asked and self._leases.get(domain.uuid):
-            await self._handover.started(domain, self.requests(domain), deadline)
+            with self._traced("started", domain):
+                await self._handover.started(domain, self.requests(domain), deadline)
         self._leases.started(domain.uuid)
         self._kick()
 
     async def verify(self, domain: Domain, deadline: Deadline) -> None:
         """Prove once more what is there, as the last gate before QEMU opens it."""
-        requests = self.requests(domain)
-        await _all(self._attacher.verify(request, deadline) for request in requests)
+        with self._traced("start", domain):
+            requests = self.requests(domain)
+            await _all(self._attacher.verify(request, deadline) for request in requests)
 
     def check(self, domain: Domain) -> list[Source]:
         """Refuse what could not be prepared, without changing anything; return its sources."""
         found = self._luns(domain)
+        if found:
+            self._drain.refuse()
         self._refuse_conflicts(domain, [ours.request(domain, *each).need for each in found])
         return found
 
@@ -138,9 +159,9 @@ class Hooks:
 
     def check_incoming(self, domain: Domain) -> None:
         """Refuse a migration of a domain that could read stale data here."""
-        found = self.check(domain)
         # It runs elsewhere, so it must not be started here whatever failed before.
         self._retry.drop(domain.uuid)
+        found = self.check(domain)
         for problem in _unsafe(found):
             raise errors.Refused(problem)
         for disk, link, lun in found:
@@ -154,7 +175,14 @@ class Hooks:
 
     def release(self, domain: Domain, asked: float) -> None:
         """The domain's QEMU is gone (libvirt says so before it lists it as inactive)."""
-        self._ended(domain.uuid, asked)
+        targets = {lun.address.target for _, _, lun in self._sources.running(domain)}
+        with self._traced(RELEASE, domain, boottime() - asked, targets):
+            self._ended(domain.uuid, asked)
+
+    def _traced(
+        self, operation: str, domain: Domain, waited: float = 0.0, targets: Iterable[str] = ()
+    ) -> contextlib.AbstractContextManager[None]:
+        return self._traces.operation(operation, domain.name, domain.uuid, waited, targets)
 
     def noted(self) -> None:
         """Something has happened to a domain."""

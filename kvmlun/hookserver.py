@@ -9,9 +9,10 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from . import domxml, errors, hookproto, pools
+from . import domxml, errors, events, hookproto, pools
 from .hooks import Hooks
 from .leases import boottime
+from .tally import Tally
 from .wait import Deadline, within
 
 log = logging.getLogger("kvmlun.hookserver")
@@ -61,8 +62,9 @@ class Header:
 class HookServer:
     """Serves hook calls; `socket` is the listening one that systemd made."""
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks, tally: Tally) -> None:
         self._hooks = hooks
+        self._tally = tally
         self._calls: set[asyncio.Task[None]] = set()
         self._stopped = False
 
@@ -111,13 +113,19 @@ class HookServer:
             return _answer("malformed hook call")
         if (header.op, header.name) == ("restore", hookproto.PROBE):
             return _answer(hookproto.REACHED)
+        with events.about(domain=header.name, operation=header.op):
+            return await self._answer(header, xml)
+
+    async def _answer(self, header: Header, xml: bytes) -> dict[str, object]:
+        what = f"{errors.one_line(header.name)} {header.op}"
         try:
-            await self._call(header, xml)
+            with self._tally.asking(header.op):
+                await self._call(header, xml)
         except errors.Error as error:
-            log.warning("%s %s: refused: %s", errors.one_line(header.name), header.op, error)
+            log.warning("%s: refused: %s", what, error, extra=events.REFUSED())
             return _answer(str(error))
         except Exception:
-            log.exception("%s %s failed", errors.one_line(header.name), header.op)
+            log.exception("%s failed", what)
             return _answer("internal error in kvmlund; see journalctl -u kvmlund")
         return _answer("")
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 
-from . import errors
+from . import errors, links
 from .domxml import Domain
 from .keys import Record
 from .leases import START, Lease, Need
@@ -73,6 +73,8 @@ def _hold_domain(found: Holds, domain: Domain) -> None:
         found.device(os.path.basename(os.path.realpath(link)), domain.name)
         if wwid := Wwid.from_link(link):
             found.wwid(str(wwid), domain.name)
+            if links.judge(link) == links.LOCAL:
+                found.local.add(str(wwid))
         elif address := spelled(link):
             found.address(address, domain.name)
     for lun in domain.luns:

@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import libvirt
@@ -124,8 +125,11 @@ class Libvirt:
     async def listing(self, incoming: frozenset[str]) -> Listing:
         """List all domains; `incoming` are the UUIDs whose XML is not asked for while they arrive.
 
-        Raises errors.Storage where libvirt, or one active domain, can't be asked.
+        Raises errors.Storage where libvirt, or one active domain, can't be asked. On a host that
+        has no libvirt there are none.
         """
+        if is_absent():
+            return Listing(boottime(), ())
         return await self._call(lambda: self._list(incoming))
 
     async def guest(self, uuid: str) -> Guest | None:
@@ -274,6 +278,13 @@ class Libvirt:
         began = boottime()
         guests = (_guest(domain, incoming) for domain in connection.listAllDomains(0))
         return Listing(began, tuple(guest for guest in guests if guest))
+
+
+def is_absent(root: Path = Path("/")) -> bool:
+    """Tell whether there is no libvirt, and no domain of one that was removed since."""
+    daemons = (root / "usr/sbin" / name for name in ("libvirtd", "virtqemud"))
+    running = (root / "run/libvirt/qemu").glob("*.pid")
+    return not any(daemon.exists() for daemon in daemons) and not any(running)
 
 
 def _run_events() -> None:

@@ -9,13 +9,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from . import errors, iscsi, libiscsi, loginprobe, nodedb, secrets, sessionauth, sysfs
+from . import errors, events, iscsi, libiscsi, loginprobe, nodedb, secrets, sessionauth, sysfs
 from .config import Config
 from .ledger import Entry, Ledger
 from .links import BY_PATH
 from .lun import Lun, Portal
 from .request import Request
+from .steps import step
 from .sysfs import Session
+from .tally import Tally
 from .wait import Changes, Deadline, enough, turn, within
 
 log = logging.getLogger("kvmlun.login")
@@ -39,11 +41,13 @@ class Logins:
         ledger: Ledger,
         changes: Changes,
         forget: Callable[[Entry], Awaitable[None]],
+        tally: Tally,
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._changes = changes
         self._forget = forget
+        self._tally = tally
         self._locks: dict[str, asyncio.Lock] = {}
         self._logins: dict[tuple[str, Portal], asyncio.Task[None]] = {}
         self._born = time.monotonic(), time.time()
@@ -153,11 +157,12 @@ class Logins:
         if not deadline.left:
             raise errors.Timeout(f"{request}: no time was left to log in to {target} at {portal}")
         if key not in self._logins:
-            task = asyncio.ensure_future(self._log_in(target, portal, request.lun.secret))
+            task = asyncio.ensure_future(self._counted(target, portal, request.lun.secret))
             self._logins[key] = task
             task.add_done_callback(lambda _: self._login_done(key))
         try:
-            await within(asyncio.shield(self._logins[key]), deadline.left)
+            with step(f"login to {target} at {portal}"):
+                await within(asyncio.shield(self._logins[key]), deadline.left)
         except TimeoutError:
             raise errors.Timeout(
                 f"{request}: login to {target} at {portal} took too long"
@@ -166,7 +171,7 @@ class Logins:
     def _login_done(self, key: tuple[str, Portal]) -> None:
         task = self._logins.pop(key)
         if not task.cancelled() and (error := task.exception()):
-            log.warning("login: %s", error)
+            log.warning("login: %s", error, extra=events.LOGIN_FAILED())
         self._changes.signal()
 
     async def renew(self, luns: Iterable[Lun]) -> None:
@@ -209,7 +214,8 @@ class Logins:
                         await asyncio.to_thread(sessionauth.put, session.sid, chap)
                         log.warning(
                             "session %d to %s reconnects with the new secret %s after: "
-                            "systemctl restart iscsid", session.sid, target, secret
+                            "systemctl restart iscsid", session.sid, target, secret,
+                            extra=events.SECRET_WAITS(),
                         )  # fmt: skip
                 except errors.Error as problem:
                     problems.append(f"session {session.sid} keeps its secret: {problem}")
@@ -225,6 +231,10 @@ class Logins:
             # iscsid.conf, is not for whoever listens there.
             auth = secrets.NONE
         return {**config.settings.node_record(), **auth}
+
+    async def _counted(self, target: str, portal: Portal, secret: str | None) -> None:
+        with self._tally.login():
+            await self._log_in(target, portal, secret)
 
     async def _log_in(self, target: str, portal: Portal, secret: str | None) -> None:
         record = self._node_record(portal, secret)
@@ -250,7 +260,7 @@ class Logins:
             raise
         self._silent.pop(portal, None)
         self._made(target, portal)
-        log.info("logged in to %s at %s", target, portal)
+        log.info("logged in to %s at %s", target, portal, extra=events.LOGGED_IN())
 
     async def _group(self, target: str, portal: Portal) -> int | None:
         """Return the portal group for a new record, None where it needs none."""

@@ -6,18 +6,32 @@ Everything here runs in the loop's thread; state changes need no lock.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from . import catalog, config, errors, inventory, iscsi, maps, ours, reconcile, status, sysfs
+from . import (
+    catalog,
+    config,
+    errors,
+    events,
+    inventory,
+    iscsi,
+    maps,
+    ours,
+    reconcile,
+    status,
+    sysfs,
+)
+from .actions import Actions
 from .arrivals import Arrivals
 from .attach import Attacher
 from .config import Config, Settings
 from .connections import Connections
 from .detach import Detacher
+from .drain import Drain
+from .explainer import Explainer
 from .guard import Guard
 from .hooks import Hooks
 from .keys import Keys, Record
@@ -38,7 +52,9 @@ from .rounds import Watched
 from .survey import survey
 from .sysfs import Disk, Session
 from .takeover import Takeovers
+from .tally import Tally
 from .telling import Telling
+from .traces import Traces
 from .udev import Udev
 from .wait import Changes, Deadline, within
 from .watch import Watch
@@ -76,20 +92,24 @@ class Manager:
         self.libvirt_problem = ""
         self.observers: list[Callable[[], None]] = []
         self.changes = Changes()
+        self.drain = Drain()
+        self.tally = Tally()
         self.udev = Udev(self.kick)
         self.libvirt = Libvirt(self.kick, lambda uuid: self._turned(uuid))
         self._leases = leases
         self._ledger = ledger
         self._markers = markers
+        self.traces = Traces(self._show)
         self._workers = workers
         self._retry = Retry()
         self._keys = keys
         self._retrying: asyncio.Task[None] | None = None
+        self._renewals: set[asyncio.Task[None]] = set()
         self._joining: asyncio.Future[list[None]] | None = None
         self._wake = asyncio.Event()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
-        self._acting: dict[reconcile.Action, asyncio.Task[None]] = {}
+        self.actions = Actions(self._act, self.kick, lambda: self.libvirt_problem)
         self._sources = Sources(
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),
@@ -99,7 +119,9 @@ class Manager:
         )
         self._maps = Maps(markers, workers)
         self._detacher = Detacher(ledger, markers, self._maps, workers, self.changes)
-        self._logins = Logins(lambda: self.config, ledger, self.changes, self._detacher.forget)
+        self._logins = Logins(
+            lambda: self.config, ledger, self.changes, self._detacher.forget, self.tally
+        )
         self._telling = Telling(self.libvirt, lambda: self.config, keys)
         self._writer = OneWriter(
             workers, self._maps, keys, arrivals, leases, self.libvirt, self._uses,
@@ -113,8 +135,9 @@ class Manager:
         )  # fmt: skip
         self.hooks = Hooks(
             lambda: self.config.settings, self._require_config, self._sources, leases,
-            self._attacher, self.handover, self._retry, lambda: self.listing, self._ended,
-            self.kick,
+            self._attacher, self.handover, self._retry, self.drain, self.traces,
+            lambda: self.listing,
+            self._ended, self.kick,
         )  # fmt: skip
         self.guard = Guard(
             workers,
@@ -138,18 +161,26 @@ class Manager:
             lambda: self.config.settings.audit,
             self.kick,
             self._show,
+            self.tally,
         )
         self.takeovers = Takeovers(
             lambda: self.listing,
             lambda: self.libvirt_problem,
             lambda: self.config.settings.prepare,
-            self.hooks.requests,
+            self.hooks.new_requests,
             leases,
             self._attacher,
             self._writer.fence,
             self.kick,
         )
-        self.connections = Connections(lambda: self.config, leases, self._attacher, self.kick)
+        self.explainer = Explainer(
+            lambda: self.listing, lambda: self.libvirt_problem, self._sources, self.hooks,
+            self.handover, self._maps, ledger, workers, self.traces, self.reservations,
+            lambda: self.config.settings.grace,
+        )  # fmt: skip
+        self.connections = Connections(
+            lambda: self.config, leases, self._attacher, self.drain, self.tally, self.kick
+        )
 
     def kick(self) -> None:
         """Something may have changed: look at everything soon."""
@@ -168,11 +199,15 @@ class Manager:
             config.write_wwids(self.config)
         except errors.Error as error:
             self.config_problem = str(error)
+            log.error("%s", error, extra=events.CONFIG_WRONG())
             raise
         self.config_problem = ""
-        log.info("%d volumes in /etc/kvmlun", len(self.config.volumes))
+        count = len(self.config.volumes)
+        log.info("%d volumes in /etc/kvmlun", count, extra=events.CONFIG_READ())
         self._watch.configured()
-        asyncio.ensure_future(self._renew(self.config.volumes.values()))
+        renewal = asyncio.ensure_future(self._renew(self.config.volumes.values()))
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
         self.kick()
 
     def _require_config(self) -> None:
@@ -254,7 +289,8 @@ class Manager:
     async def _reconcile_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            pause = await self._reconcile()
+            with self.actions.look(), self.tally.reconcile():
+                pause = await self._reconcile()
             self._show()
             try:
                 await within(self._wake.wait(), pause)
@@ -280,17 +316,16 @@ class Manager:
         now = time.monotonic()
         plan = reconcile.decide(self.view(), self._idle, now, settings.grace)
         self._idle = plan.idle
-        for action in plan.actions:
-            if action not in self._acting:
-                task = asyncio.ensure_future(self._act(action))
-                self._acting[action] = task
-                task.add_done_callback(functools.partial(self._acted, action))
-        if self._retry.waiting and settings.retry_autostart:
+        self.actions.start(plan, now, settings.grace)
+        if self.drain.since is not None:
+            # By the time that LUNs come here again they may run elsewhere.
+            self._retry.clear()
+        elif self._retry.waiting and settings.retry_autostart:
             if self._retrying is None or self._retrying.done():
                 self._retrying = asyncio.ensure_future(
                     self._retry.run(iscsi.answers, self.libvirt.start)
                 )
-        lacking = self._lacking_paths()
+        lacking = self.lacking_paths()
         if lacking and (self._joining is None or self._joining.done()):
             self._joining = asyncio.gather(*map(self._join, lacking))
         if plan.actions:
@@ -309,7 +344,7 @@ class Manager:
                 found.append(Watched(guest.uuid, guest.name, requests))
         return found
 
-    def _lacking_paths(self) -> list[Request]:
+    def lacking_paths(self) -> list[Request]:
         """Return what running domains use by multipath with fewer paths than there are portals."""
         requests = [request for domain in self._running() for request in domain.requests]
         return maps.lacking(requests, sysfs.sessions())
@@ -323,29 +358,19 @@ class Manager:
                     request, Deadline(_JOIN_SECONDS), _JOIN_PATIENCE, (errors.Storage, errors.Stale)
                 )
         except errors.Error as problem:
-            log.info("a path is still missing: %s", problem)
+            log.debug("a path is still missing: %s", problem)
 
     def _expire(self) -> float:
         """End connections whose time is over; return the seconds until the next one is."""
         now, left = boottime(), [math.inf]
         for lease in self._leases.all:
             if lease.expires is not None and lease.expires <= now:
-                log.info("%s: its time is over", lease.name)
+                log.info("%s: its time is over", lease.name, extra=events.TIME_OVER())
                 self._drop_lease(lease.uuid, lease.began)
             elif lease.expires is not None:
                 left.append(lease.expires - now)
         self.handover.expire()
         return min(left)
-
-    def _acted(self, action: reconcile.Action, task: asyncio.Task[None]) -> None:
-        del self._acting[action]
-        failure = None if task.cancelled() else task.exception()
-        if isinstance(failure, errors.Error):
-            log.info("postponed: %s", failure)
-        elif failure:
-            log.error("%s failed", action, exc_info=failure)
-        else:
-            self.kick()
 
     def _anything(self) -> bool:
         return bool(self._ledger.entries or self._markers.all or self._leases.all)
@@ -358,7 +383,8 @@ class Manager:
             self.listing = self._without_released(await self.libvirt.listing(arriving))
         except errors.Storage as error:
             if str(error) != self.libvirt_problem:
-                log.warning("%s; nothing is logged out until it answers", error)
+                told = "%s; nothing is logged out until it answers"
+                log.warning(told, error, extra=events.LIBVIRT_SILENT())
             self.libvirt_problem = str(error)
             return False
         self.libvirt_problem = ""
@@ -366,7 +392,7 @@ class Manager:
         for lease in self._leases.all:
             ended = lease.settled is not None and lease.settled < self.listing.began
             if ended and lease.uuid not in active:
-                log.info("%s does not run here; its lease ends", lease.name)
+                log.debug("%s does not run here; its lease ends", lease.name)
                 self._drop_lease(lease.uuid, lease.began)
         return True
 
@@ -388,8 +414,9 @@ class Manager:
                 if current and not self._target_needed(action.entry.target):
                     await self._detacher.forget(action.entry)
         else:
-            async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
-                await self._remove(action)
+            with self.traces.ending(action.session.target):
+                async with self._logins.lock(action.session.target, Deadline(_BUSY_SECONDS)):
+                    await self._remove(action)
 
     async def _remove(self, action: EndSession | RemoveDisk) -> None:
         sid = action.session.sid
@@ -413,7 +440,8 @@ class Manager:
 
         if needed():
             return False
-        log.warning("%s: removing the stale device %s", request.link, disk.name)
+        told = "%s: removing the stale device %s"
+        log.warning(told, request.link, disk.name, extra=events.STALE_REMOVED())
         async with self._logins.lock(session.target, deadline):
             await self._detacher.remove_disk(session.sid, disk, needed, deadline)
         return True

@@ -63,6 +63,11 @@ class Sources:
             for disk, link, lun in found
         ]
 
+    def of_link(self, link: str, domain: Domain) -> Lun | None:
+        """Return the LUN of one link of `domain`, None if it is not ours. Raises as luns()."""
+        lun = self.resolve(link, domain.luns)
+        return self._fenced(link, self._allowed(link, lun), domain) if lun else None
+
     def running(self, domain: Domain) -> list[Source]:
         """Return what a running domain has open, whatever has been configured since its start.
 

@@ -16,11 +16,15 @@ from .sysfs import Disk, Session
 
 @dataclass
 class Holds:
-    """Who needs what: names of holders by WWID, by address and by device name."""
+    """Who needs what: names of holders by WWID, by address and by device name.
+
+    `local` are those of the WWIDs that links have which lead to disks that are not iSCSI's.
+    """
 
     wwids: dict[str, set[str]] = field(default_factory=dict)
     addresses: dict[LunAddress, set[str]] = field(default_factory=dict)
     devices: dict[str, set[str]] = field(default_factory=dict)
+    local: set[str] = field(default_factory=set)
 
     def wwid(self, wwid: str, holder: str) -> None:
         self.wwids.setdefault(wwid, set()).add(holder)

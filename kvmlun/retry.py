@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import errors, statefile
+from . import errors, events, statefile
 from .lun import Portal
 
 log = logging.getLogger("kvmlun.retry")
@@ -55,6 +55,10 @@ class Retry:
         if self._waiting.pop(uuid, None):
             statefile.remove(self._folder / f"{uuid}.json")
 
+    def clear(self) -> None:
+        for domain in self.waiting:
+            self.drop(domain.uuid)
+
     @property
     def due(self) -> tuple[Unstarted, ...]:
         """Those that were not tried a short while ago; the while doubles with each try."""
@@ -73,12 +77,17 @@ class Retry:
                 continue
             pause = min(2 * self._next.get(domain.uuid, (0.0, _PAUSE_SECONDS / 2))[1], _PAUSE_MAX)
             self._next[domain.uuid] = time.monotonic() + pause, pause
-            log.info("%s: its storage answers again, starting it", domain.name)
-            try:
-                if not await start(domain.uuid):
-                    self.drop(domain.uuid)
-            except errors.Storage as error:
-                log.warning("%s: %s", domain.name, error)
+            with events.about(domain=domain.name, operation="retry"):
+                await self._start(domain, start)
+
+    async def _start(self, domain: Unstarted, start: Callable[[str], Awaitable[bool]]) -> None:
+        told = "%s: its storage answers again, starting it"
+        log.info(told, domain.name, extra=events.RETRIED())
+        try:
+            if not await start(domain.uuid):
+                self.drop(domain.uuid)
+        except errors.Storage as error:
+            log.warning("%s: %s", domain.name, error)
 
 
 def _unstarted(value: dict[str, Any]) -> Unstarted:

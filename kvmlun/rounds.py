@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from . import events
 from .request import Request
 
 log = logging.getLogger("kvmlun.rounds")
@@ -66,8 +67,9 @@ class Rounds:
 
     async def _go(self, domain: Watched) -> None:
         began = time.monotonic()
-        if await self._visit(domain):
-            self._began[domain.uuid] = began
+        with events.about(domain=domain.name, operation="watch"):
+            if await self._visit(domain):
+                self._began[domain.uuid] = began
 
     def _gone(self, domain: Watched, task: asyncio.Task[None]) -> None:
         del self._going[domain.uuid]

@@ -163,7 +163,7 @@ def _mounts(names: set[str], numbers: set[str]) -> list[str]:
     for line in Path("/proc/1/mountinfo").read_text(errors="replace").splitlines():
         fields, _, tail = line.partition(" - ")
         number, place = fields.split()[2], fields.split()[4]
-        source = (tail.split() + ["", ""])[1]
+        source = [*tail.split(), "", ""][1]
         # btrfs shows a number of its own, so its source has to tell.
         by_source = (
             source.startswith("/dev/") and os.path.basename(os.path.realpath(source)) in names

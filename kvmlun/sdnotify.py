@@ -1,4 +1,4 @@
-"""systemd's service protocols (sd_notify(3), sd_listen_fds(3)) in the little we need."""
+"""What systemd gives a service and hears from it: its socket, its state, its watchdog."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import asyncio
 import os
 import socket
 
-from . import errors
+from systemd.daemon import listen_fds
+from systemd.daemon import notify as _notify
 
-_FIRST_FD = 3
+from . import errors
 
 
 def notify(state: str) -> None:
     """Tell systemd, if it started us, a state such as ``READY=1``."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as connection:
-            connection.connect("\0" + path[1:] if path.startswith("@") else path)
-            connection.send(state.encode())
+    _notify(state)
 
 
 def listening_socket() -> socket.socket:
     """Return the socket that systemd passed; raises errors.Storage without one."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+    passed = listen_fds()
+    if len(passed) != 1:
         raise errors.Storage("kvmlund gets its socket from systemd: systemctl start kvmlund.socket")
-    return socket.socket(fileno=_FIRST_FD)
+    return socket.socket(fileno=passed[0])
 
 
 async def watchdog() -> None:

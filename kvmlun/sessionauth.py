@@ -77,4 +77,5 @@ def message(handle: int, sid: int, param: int, value: str) -> bytes:
 
 def result(answer: bytes) -> int:
     """Return the error number in the kernel's answer, 0 without an error."""
-    return -_RESULT.unpack_from(answer, _MESSAGE.size)[1]
+    error: int = _RESULT.unpack_from(answer, _MESSAGE.size)[1]
+    return -error

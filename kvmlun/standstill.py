@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from . import errors
+from . import errors, events
 from .keys import LOST, WAITING, Keys, Record
 from .wait import within
 
@@ -77,7 +77,11 @@ class Standstill:
         waiting = [each for each in (record, *others) if each.waits]
         if waiting and self._may_go_on(record.uuid):
             done = await _soon(self._domains.resume(record.uuid))
-            log.warning("%s %s", record.name, "goes on" if done else "stays paused")
+            told, about = (
+                "goes on" if done else "stays paused",
+                events.STANDSTILL_OVER(domain=record.name),
+            )
+            log.warning("%s %s", record.name, told, extra=about)
         for each in waiting:
             if self._keys.get(each.wwid) == each:
                 self._keys.change(each, waits=False)

@@ -71,6 +71,8 @@ class ReservationStatus:
     reservation: Reservation
 
 
+# Of a LUN.
+STATES = ("in-use", "down", "exchanged", "missing", "idle", "absent")
 # Of the paths to a LUN the worst one's state is shown.
 _WORST = ("exchanged", "down", "in-use", "idle")
 
@@ -101,10 +103,15 @@ def luns(view: View, config: Config) -> list[LunStatus]:
             found.append(_not_here(lun, view))
             seen.add(str(lun.wwid))
     for wwid, names in sorted(view.holds.wwids.items()):
-        if wwid not in seen:
+        if wwid not in seen and wwid not in view.holds.local:
             lun = Lun(Wwid.parse(wwid), LunAddress("", 0), ())
             found.append(dataclasses.replace(_not_here(lun, view), domains=tuple(sorted(names))))
     return found
+
+
+def holders(luns: Iterable[LunStatus]) -> list[str]:
+    """Return who needs LUNs on this host."""
+    return sorted({name for lun in luns for name in lun.domains})
 
 
 def _concerns(view: View, session: Session, disk: Disk) -> bool:

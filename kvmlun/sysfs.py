@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from .lun import Portal, id_path
 
-LOGGED_IN = "LOGGED_IN"
+# States of a session (iscsi_session_state_names in the kernel's scsi_transport_iscsi.c): FAILED
+# while its target does not answer, FREE once that has lasted too long, and while it ends.
+LOGGED_IN, FAILED, FREE = STATES = ("LOGGED_IN", "FAILED", "FREE")
 
 
 @dataclass(frozen=True)

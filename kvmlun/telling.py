@@ -30,7 +30,7 @@ class Telling:
         for write in metadata.wanted(listing, sysfs.sessions(), self._config(), self._keys.all):
             try:
                 await self._libvirt.set_metadata(write.uuid, write.live, write.xml)
-                log.info("%s: wrote the %s metadata", write.name, write.where)
+                log.debug("%s: wrote the %s metadata", write.name, write.where)
             except errors.Storage as error:
                 log.warning("%s: cannot write the %s metadata: %s", write.name, write.where, error)
 

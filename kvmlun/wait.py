@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, TypeVar
 
 from . import errors
+from .steps import step
 
 T = TypeVar("T")
 
@@ -37,13 +38,14 @@ async def within(awaitable: Awaitable[T], seconds: float | None) -> T:
 
 @contextlib.asynccontextmanager
 async def turn(
-    lock: asyncio.Lock | asyncio.Semaphore, step: str, deadline: Deadline
+    lock: asyncio.Lock | asyncio.Semaphore, what: str, deadline: Deadline
 ) -> AsyncIterator[None]:
-    """Hold `lock`; raises errors.Timeout that names `step` if it can't be had in time."""
+    """Hold `lock`; raises errors.Timeout that names `what` if it can't be had in time."""
     try:
-        await within(lock.acquire(), deadline.left)
+        with step(what) if lock.locked() else contextlib.nullcontext():
+            await within(lock.acquire(), deadline.left)
     except TimeoutError:
-        raise errors.Timeout(f"{step} took too long") from None
+        raise errors.Timeout(f"{what} took too long") from None
     try:
         yield
     finally:
@@ -61,23 +63,24 @@ class Changes:
         self._event = asyncio.Event()
 
     async def until(
-        self, condition: Callable[[], T | None], deadline: Deadline, step: str, poll: float = 1.0
+        self, condition: Callable[[], T | None], deadline: Deadline, what: str, poll: float = 1.0
     ) -> T:
         """Return the first true value of `condition`, looked at after each signal.
 
         It is looked at every `poll` seconds as well, for what has no event.
-        Raises errors.Timeout that names `step`.
+        Raises errors.Timeout that names `what`.
         """
-        while True:
-            event = self._event
-            if value := condition():
-                return value
-            if not deadline.left:
-                raise errors.Timeout(f"{step} took too long")
-            try:
-                await within(event.wait(), min(poll, deadline.left))
-            except TimeoutError:
-                pass
+        event = self._event
+        if value := condition():
+            return value
+        with step(what):
+            while deadline.left:
+                with contextlib.suppress(TimeoutError):
+                    await within(event.wait(), min(poll, deadline.left))
+                event = self._event
+                if value := condition():
+                    return value
+        raise errors.Timeout(f"{what} took too long")
 
 
 class Precedence:

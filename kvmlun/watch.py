@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from . import hookproto, sysfs
+from . import events, hookproto, sysfs
 from .guard import Guard
 from .hold import Hold
 from .rounds import Watched
+from .tally import Tally
 from .wait import within
 
 log = logging.getLogger("kvmlun.watch")
@@ -42,6 +43,7 @@ class Watch:
         period: Callable[[], float],
         kick: Callable[[], None],
         show: Callable[[], None],
+        tally: Tally,
     ) -> None:
         self._guard = guard
         self._hold = hold
@@ -50,6 +52,7 @@ class Watch:
         self._period = period
         self._kick = kick
         self._show = show
+        self._tally = tally
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -75,7 +78,12 @@ class Watch:
             states = sysfs.states()
             changed = {sid for sid, state in states.items() if before.get(sid, state) != state}
             for sid in changed:
-                log.warning("session %d: %s -> %s", sid, before[sid], states[sid])
+                log.warning(
+                    "session %d%s: %s -> %s", sid, _with(sysfs.session(sid)), before[sid],
+                    states[sid], extra=events.SESSION_CHANGED(),
+                )  # fmt: skip
+                # One that is logged out goes from here, by way of another state (FREE).
+                self._tally.drops += states[sid] == sysfs.FAILED
             for sid in changed | (states.keys() - before.keys()):
                 if states[sid] == sysfs.LOGGED_IN and (session := sysfs.session(sid)):
                     self._guard.doubt(session.target)
@@ -105,3 +113,7 @@ class Watch:
             soon = running is None or self._guard.is_uneasy or self._hold.is_uneasy
             with contextlib.suppress(TimeoutError):
                 await within(self._wake.wait(), _BUSY_SECONDS if soon else self._period())
+
+
+def _with(session: sysfs.Session | None) -> str:
+    return f" to {session.target} at {session.portal}" if session else ""

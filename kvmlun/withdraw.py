@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from . import errors, reservation, sysfs
+from . import errors, events, reservation, sysfs
 from .keys import Keys, Record
 from .reach import Reach
 from .registrar import Registrar
@@ -49,8 +49,9 @@ class Withdrawal:
                 except errors.Error as error:
                     problem = str(error)
                 if not patience.left and not _may_come_back(paths):
-                    log.warning("key %s may be left on %s: %s; the next start on this host removes "
-                                "it", record.key_text, record.wwid, problem)  # fmt: skip
+                    told = "key %s may be left on %s: %s; the next start on this host removes it"
+                    about = events.KEY_LEFT(domain=record.name, wwid=record.wwid)
+                    log.warning(told, record.key_text, record.wwid, problem, extra=about)
                     self._keys.drop(record)
                     return self._changed(record.uuid)
                 if not patience.left:

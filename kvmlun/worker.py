@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 from . import errors, reservations, scsi
+from .steps import step
 from .wait import Deadline, turn, within
 
 log = logging.getLogger("kvmlun.worker")
@@ -59,7 +60,8 @@ class Workers:
         async with turn(self._slots, f"SCSI {name} had to wait for others, which", deadline):
             worker = await self._take()
             try:
-                answer = await within(_ask(worker, name, args), deadline.left)
+                with step(" ".join(("SCSI", name, *map(str, args[:1])))):
+                    answer = await within(_ask(worker, name, args), deadline.left)
             except TimeoutError:
                 _give_up(worker)
                 raise errors.Timeout(f"SCSI {name} did not finish within {timeout:.0f} s") from None

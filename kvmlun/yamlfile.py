@@ -149,7 +149,9 @@ def dump(value: object) -> str:
     Raises errors.Invalid for what YAML has no form for.
     """
     try:
-        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        return str(
+            yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=None)
+        )
     except yaml.YAMLError as error:
         raise errors.Invalid(f"a value has no form in YAML: {error}") from error
     except RecursionError:

@@ -1,5 +1,6 @@
+# shellcheck shell=sh
 # Sourced by the commands beside it: goes to the checkout and installs what they need.
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 if [ "$(id -u)" != 0 ]; then
     echo "$0: must be run as root (network namespaces, packages)" >&2
     exit 2

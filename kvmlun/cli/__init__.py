@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from .. import __version__, errors
-from . import check, connections, diskxml, doctor, status, takeover, volume
+from . import (
+    check,
+    connections,
+    diskxml,
+    doctor,
+    events,
+    explain,
+    graph,
+    host,
+    loglevel,
+    status,
+    takeover,
+    volume,
+)
 
 # In the order in which the help lists them.
-_GROUPS = (status, volume, takeover, check, doctor, diskxml, connections)
+_GROUPS = (
+    status, explain, events, graph, volume, takeover, check, doctor, diskxml, connections, host,
+    loglevel,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (errors.Exit)."""
-    arguments = _parser().parse_args(argv)
+    known = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from . import complete
+
+        complete.answer(known)
+    arguments = known.parse_args(argv)
     try:
         here = getattr(arguments, "here", None)
         print(here(arguments) if here else asyncio.run(_run(arguments)), end="")
@@ -25,16 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.code
     except BrokenPipeError:
         sys.stderr.close()
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # as a shell says it
     return errors.Exit.OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kvmlun", description="iSCSI LUNs of libvirt VMs")
-    parser.add_argument("--version", action="version", version=f"kvmlun {__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """Return the parser, of which the man page and the shells' completion are made as well."""
+    made = argparse.ArgumentParser(prog="kvmlun", description="iSCSI LUNs of libvirt VMs")
+    made.add_argument("--version", action="version", version=f"kvmlun {__version__}")
+    verbs = made.add_subparsers(required=True, metavar="COMMAND")
     for group in _GROUPS:
         group.add(verbs)
-    return parser
+    return made
 
 
 async def _run(arguments: argparse.Namespace) -> str:

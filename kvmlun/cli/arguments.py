@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Verbs: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
-def json_option(parser: argparse.ArgumentParser) -> None:
+def json_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -31,6 +31,14 @@ def seconds(text: str) -> int:
     """Convert an argument to what D-Bus can carry as seconds."""
     number = int(text)
     if not 0 <= number < 2**32:
+        raise ValueError
+    return number
+
+
+def count(text: str) -> int:
+    """Convert an argument to how many lines are wanted."""
+    number = int(text)
+    if number < 0:
         raise ValueError
     return number
 

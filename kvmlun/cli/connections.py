@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from . import arguments
+from . import arguments, progress
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -33,7 +33,8 @@ def _owner_option(parser: argparse.ArgumentParser) -> None:
 
 
 async def _connect(client: Client, given: argparse.Namespace) -> str:
-    link = await client.connect_volume(given.volume, given.owner, given.ttl)
+    async with progress.shown(client, "connect", given.volume):
+        link = await client.connect_volume(given.volume, given.owner, given.ttl)
     return f"{link}\n"
 
 

@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from .. import errors
+from .looks import Looks, of_state
+
+_GAP = "  "
+_LEAST = 8  # a column is not cut below that
 
 
 def as_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
-def table(rows: list[dict[str, str]]) -> str:
+def table(rows: list[dict[str, str]], looks: Looks = Looks()) -> str:
+    """Return rows with their keys as heads, cut to the width of a terminal.
+
+    The column STATE is coloured by what it says.
+    """
     lines = [{key: key for key in rows[0]}]
     lines += [{key: errors.printable(text) for key, text in row.items()} for row in rows]
-    widths = {key: max(len(line[key]) for line in lines) for key in rows[0]}
-    return "".join(
-        "  ".join(line[key].ljust(width) for key, width in widths.items()).rstrip() + "\n"
-        for line in lines
-    )
+    heads = list(rows[0])
+    widths = fit([max(len(line[key]) for line in lines) for key in heads], looks.width)
+    return "".join(_line(line, dict(zip(heads, widths, strict=True)), looks) for line in lines)
+
+
+def _line(line: dict[str, str], widths: dict[str, int], looks: Looks) -> str:
+    cells = {key: shorten(line[key], width).ljust(width) for key, width in widths.items()}
+    last = list(cells)[-1]
+    cells[last] = cells[last].rstrip()
+    if "STATE" in cells:
+        cells["STATE"] = looks.paint(
+            cells["STATE"], of_state(line["STATE"]) * (line["STATE"] != "STATE")
+        )
+    return _GAP.join(cells.values()).rstrip() + "\n"
+
+
+def fit(widths: Sequence[int], room: int | None) -> list[int]:
+    """Return widths of columns that fit into `room` with gaps, taken from the widest ones."""
+    made = list(widths)
+    if room is None:
+        return made
+    while sum(made) + len(_GAP) * (len(made) - 1) > room and max(made) > _LEAST:
+        made[made.index(max(made))] -= 1
+    return made
+
+
+def shorten(text: str, width: int | None) -> str:
+    """Cut `text` in its middle: the ends of IQNs, WWIDs and links tell them apart."""
+    if width is None or len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    tail = max(width - 1 - head, 0)
+    return f"{text[:head]}…{text[len(text) - tail :]}"[: max(width, 0)]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import socket
+import sys
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import arguments, render
+from .. import errors
+from . import arguments, live, looks, render, tree, waiting
+from .looks import Looks
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -13,15 +19,33 @@ if TYPE_CHECKING:
 
 def add(verbs: arguments.Verbs) -> None:
     parser = verbs.add_parser("status", help="show each LUN: device, sessions, VMs, state")
-    arguments.json_option(parser)
+    parser.add_argument(
+        "-t", "--tree", action="store_true",
+        help="as a tree: target, session, LUN, link, VM (default: a table of LUNs)",
+    )  # fmt: skip
+    either = parser.add_mutually_exclusive_group()
+    arguments.json_option(either)
+    either.add_argument(
+        "-w", "--watch", action="store_true", help="show it anew at each change, until Ctrl-C"
+    )
     parser.set_defaults(run=_status)
 
 
 async def _status(client: Client, given: argparse.Namespace) -> str:
+    picture = as_tree if given.tree else table
+    if given.watch:
+        await live.show(client, picture, sys.stdout)
+        return ""
     status = await client.status()
-    if given.json:
-        return render.as_json(status)
-    luns = [
+    return render.as_json(status) if given.json else picture(status, looks.of(sys.stdout))
+
+
+def as_tree(status: dict[str, Any], how: Looks) -> str:
+    return tree.draw(tree.grow(status, socket.gethostname()), how) + _notes(status)
+
+
+def table(status: dict[str, Any], how: Looks) -> str:
+    rows = [
         {
             "VOLUME": lun["volume"] or "-",
             "WWID": lun["wwid"],
@@ -29,26 +53,39 @@ async def _status(client: Client, given: argparse.Namespace) -> str:
             "DEVICE": lun["device"] or "-",
             "LINK": lun["link"].removeprefix("/dev/disk/by-id/") or "-",
             "SESSIONS": _sessions(lun, status["sessions"]),
-            "FENCING": _fencing(lun["wwid"], status["reservations"]),
+            "FENCING": _fencing(lun, status["reservations"]),
             "VMS": ", ".join(lun["domains"]) or "-",
         }
         for lun in status["luns"]
     ]
-    text = render.table(luns) if luns else "no LUNs\n"
+    return (render.table(rows, how) if rows else "no LUNs\n") + _notes(status)
+
+
+def _notes(status: dict[str, Any]) -> str:
+    """Say what is not as it should be, and what is waited for, in a paragraph each."""
+    return "".join(f"\n{errors.printable(note)}\n" for note in _noted(status))
+
+
+def _noted(status: dict[str, Any]) -> Iterator[str]:
+    if status["drained_since"]:
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(status["drained_since"]))
+        yield f"drained since {since}: no LUN comes here until kvmlun host resume"
     if status["config_problem"]:
-        text += f"\n{status['config_problem']}; /etc/kvmlun is not in force as it is now: "
-        text += "see kvmlun check, then systemctl reload kvmlund\n"
+        yield (
+            f"{status['config_problem']}; /etc/kvmlun is not in force as it is now: "
+            "see kvmlun check, then systemctl reload kvmlund"
+        )
     for suspended in status["suspended"]:
-        text += f"\nsuspended until the right LUN is back: {suspended}\n"
-    for problem in status["fencing_problems"]:
-        text += f"\n{problem}\n"
+        yield f"suspended until the right LUN is back: {suspended}"
+    yield from status["fencing_problems"]
     if status["libvirt_problem"]:
-        text += f"\n{status['libvirt_problem']}; nothing is logged out until it answers\n"
-    return text
+        yield f"{status['libvirt_problem']}; nothing is logged out until it answers"
+    for each in status["waiting"]:
+        yield f"{each['operation']} {each['subject']}: {waiting.sentence(each, time.time())}"
 
 
 def _sessions(lun: dict[str, Any], sessions: list[dict[str, Any]]) -> str:
-    ids = {int(path.rpartition("/")[2]) for path in lun["sessions"]}
+    ids = tree.session_ids(lun)
     shown = [
         f"{s['id']} {s['portal']} {s['iface'] and s['iface'] + ' '}{s['state']}"
         f"{'' if s['owned'] else ' (borrowed)'}"
@@ -58,11 +95,14 @@ def _sessions(lun: dict[str, Any], sessions: list[dict[str, Any]]) -> str:
     return ", ".join(shown) or "-"
 
 
-def _fencing(wwid: str, reservations: list[dict[str, Any]]) -> str:
-    """Say who holds a LUN, who else may write, and what its target can do."""
-    found = next((each for each in reservations if each["wwid"] == wwid), None)
+def _fencing(lun: dict[str, Any], reservations: list[dict[str, Any]]) -> str:
+    """Say who holds a LUN, who else may write, and what its target can do.
+
+    Where the target was not asked, what has become of this host's key.
+    """
+    found = next((each for each in reservations if each["wwid"] == lun["wwid"]), None)
     if found is None:
-        return "-"
+        return lun["key"] or "-"
     if not found["registrants"]:
         return f"{'nobody holds it' if found['fencing'] else 'off'} (target: {found['can']})"
     who = "this host" if found["here"] else found["holder"] or "nobody"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import reservation
 from ..reservation import Registration
-from . import arguments
+from . import arguments, progress
 from .confirm import confirm
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ async def _takeover(client: Client, given: argparse.Namespace) -> str:
     if given.give_up:
         await client.give_up(given.vm)
         return ""
-    holdings = await client.compare_holders(given.vm)
+    async with progress.shown(client, "takeover", given.vm):
+        holdings = await client.compare_holders(given.vm)
     told = "".join(f"{_holding(each)}\n" for each in holdings)
     rivals = {each["wwid"]: [r["key"] for r in each["registrants"]] for each in holdings}
     if not any(rivals.values()):
@@ -42,7 +43,8 @@ async def _takeover(client: Client, given: argparse.Namespace) -> str:
         "Whatever its VM had not written yet is lost.",
         given.yes,
     )
-    lines = await client.take_over(given.vm, rivals)
+    async with progress.shown(client, "takeover", given.vm):
+        lines = await client.take_over(given.vm, rivals)
     lines.append(f"this host alone may write now: virsh start {given.vm}")
     return "".join(f"{line}\n" for line in lines)
 

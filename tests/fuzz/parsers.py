@@ -22,7 +22,6 @@ from kvmlun import (
     commands,
     config,
     connections,
-    dbusservice,
     discover,
     domxml,
     errors,
@@ -42,6 +41,7 @@ from kvmlun import (
     vpd,
     yamlfile,
 )
+from kvmlun.bus import values
 from kvmlun.hookserver import Header, HookServer
 from kvmlun.leases import Leases
 from kvmlun.ledger import Ledger
@@ -58,6 +58,7 @@ from kvmlun.lun import (
 from kvmlun.markers import Markers
 from kvmlun.ours import Sources
 from kvmlun.request import Request
+from kvmlun.tally import Tally
 from kvmlun.wait import Deadline
 
 UUID = "3c1b0f5e-0000-4000-8000-000000000001"
@@ -274,7 +275,7 @@ def _file(root: yamlfile.Node) -> dict[str, Lun]:
         _lun(lun)
         volumes[name] = lun
     for shown in status.volumes(volumes.values()):
-        dbusservice._variants(shown)
+        values.variants(shown)
     return volumes
 
 
@@ -284,7 +285,7 @@ def _socket(data: bytes, folder: Path) -> None:
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await HookServer(_Hooks())._reply(reader)  # type: ignore[arg-type]
+        return await HookServer(_Hooks(), Tally())._reply(reader)  # type: ignore[arg-type]
 
     reply = _run(call())
     if not reply["ok"]:
@@ -335,7 +336,7 @@ def _run(call: Any) -> Any:
 def _dbus(data: bytes, folder: Path) -> None:
     """A JSON array of volume's name, volume, owner, ttl and disk target."""
     try:
-        name, volume, owner, ttl, target = json.loads(data)
+        name, volume, owner, _, target = json.loads(data)
     except (ValueError, TypeError, RecursionError):
         return
     texts = (name, owner, target)
@@ -450,7 +451,7 @@ def _unmarshalled(page: bytes) -> libiscsi._Identification:
                     rest[1] & 0xF,
                     length,
                     ctypes.create_string_buffer(body, length),
-                )  # fmt: skip
+                )
             )
         rest = rest[4 + length :]
     for designator in reversed(made):

@@ -32,7 +32,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
         type=spec.Host.parse,
         default=list(spec.DEFAULT_HOSTS),
         metavar="NAME[=SUITE]",
-        help="default: %s" % " ".join(host.name for host in spec.DEFAULT_HOSTS),
+        help=f"default: {' '.join(host.name for host in spec.DEFAULT_HOSTS)}",
     )
     verbs.add_parser("demo", help="show kvmlun's main job, step by step")
     verbs.add_parser("test", help="all rows, on one lab")

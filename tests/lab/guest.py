@@ -1,15 +1,15 @@
 """The lab's guest: Debian's cloud kernel, a few modules, busybox and guest/writer.c."""
 
 import hashlib
-import os
 import re
 import struct
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
+
+from tests.lab import debs
 
 SOURCES = Path(__file__).parent / "guest"
 
@@ -59,13 +59,13 @@ def build(cache: Path) -> Guest:
     packages = _candidates()
     final = cache / f"guest-{_digest(packages)}"
     if not final.exists():
-        busybox, kernel, lz4 = (_unpacked(cache, package) for package in packages)
+        busybox, kernel, lz4 = (debs.unpacked(cache, package) for package in packages)
         with tempfile.TemporaryDirectory(dir=cache) as tmp:
             made = Path(tmp, "guest")
             made.mkdir()
             _write_kernel(kernel, lz4, made / "vmlinuz")
             _write_initrd(kernel, busybox, made / "initrd.img")
-            _publish(made, final)
+            debs.publish(made, final)
     return Guest(final / "vmlinuz", final / "initrd.img")
 
 
@@ -167,17 +167,10 @@ def command_argv(name: str, command: str) -> list[str]:
     return ["python3", "-I", "-S", "-c", script, COMMANDS.format(name=name), command]
 
 
-def _run(*argv: str | Path, cwd: Path | None = None) -> str:
-    env = {**os.environ, "LC_ALL": "C"}
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    run = subprocess.run(argv, cwd=cwd, env=env, check=True, text=True, stdin=null, stdout=pipe)
-    return run.stdout
-
-
 def _candidates() -> list[str]:
     """Return name=version of busybox, the kernel and lz4, in this order, as apt would take them."""
     names = ["linux-image-cloud-amd64", "busybox-static", "lz4"]
-    shown = _run("apt-cache", "--no-all-versions", "show", *names)
+    shown = debs.run("apt-cache", "--no-all-versions", "show", *names)
     # the cloud package is empty and depends on the one with the kernel: name (= version)
     kernel = re.search(r"^Depends: (linux-image-\S+) \(= (\S+)\)", shown, re.MULTILINE)
     assert kernel, shown
@@ -196,26 +189,6 @@ def _digest(packages: Sequence[str]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def _publish(made: Path, final: Path) -> None:
-    try:
-        made.rename(final)
-    except OSError:
-        if not final.exists():  # else another build was faster, with the same content
-            raise
-
-
-def _unpacked(cache: Path, package: str) -> Path:
-    final = cache / package.replace("=", "_").replace(":", "%3a")
-    if not final.exists():
-        with tempfile.TemporaryDirectory(dir=cache) as tmp:
-            apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root"]
-            _run(*apt, "download", package, cwd=Path(tmp))
-            (deb,) = Path(tmp).glob("*.deb")
-            _run("dpkg-deb", "-x", deb, Path(tmp, "tree"))
-            _publish(Path(tmp, "tree"), final)
-    return final
-
-
 def _write_kernel(kernel: Path, lz4: Path, to: Path) -> None:
     """Take the ELF image out of the bzImage: QEMU boots it by PVH, a quarter faster under TCG."""
     (image,) = (kernel / "boot").glob("vmlinuz-*")
@@ -225,7 +198,7 @@ def _write_kernel(kernel: Path, lz4: Path, to: Path) -> None:
     start = (setup_sectors + 1) * 512 + offset
     packed = to.with_suffix(".lz4")
     packed.write_bytes(data[start : start + length - 4])  # the payload ends with its unpacked size
-    _run(lz4 / "usr/bin/lz4", "-q", "-d", packed, to)
+    debs.run(lz4 / "usr/bin/lz4", "-q", "-d", packed, to)
     packed.unlink()
 
 
@@ -233,7 +206,7 @@ def _write_initrd(kernel: Path, busybox: Path, to: Path) -> None:
     """Write it uncompressed: smaller would be slower under TCG."""
     writer = to.with_name("writer")
     gcc = ["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-Os", "-static", "-s"]
-    _run(*gcc, "-o", writer, SOURCES / "writer.c")
+    debs.run(*gcc, "-o", writer, SOURCES / "writer.c")
     modules = dict(_modules(kernel, MODULES))
     order = "".join(f"{name}.ko\n" for name in modules)
     files = {

@@ -37,8 +37,10 @@ def look():
                for folder, _, files in os.walk(root) for file in files]
     state = [os.path.join(folder, file) for root in ("/run/kvmlun", "/var/lib/kvmlun/owned")
              for folder, _, files in os.walk(root) for file in files
-             # What was announced and did not come is over by itself after two minutes.
-             if file != "hook.sock" and folder != "/run/kvmlun/arriving"]
+             # What was announced and did not come is over by itself after two minutes, and what
+             # was done for a VM is told after it.
+             if not file.endswith(".sock")
+             and folder not in ("/run/kvmlun/arriving", "/run/kvmlun/steps")]
     return {"sessions": sessions, "disks": disks, "records": records, "state": state,
             "maps": maps, "listed": listed,
             "links": {link: disk for link, disk in links.items() if disk in disks or disk in maps}}

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.lab import errors, paths
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("kvmlun", "hooks", "udev", "multipath", "systemd", "debian")
-PARTS += ("setup.cfg", "pyproject.toml", "README.md")
+# What the package is not made of.
+APART = ("tests", "bench", "build", "__pycache__")
 # pyenv and the like must not become the package's interpreter.
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -25,16 +26,16 @@ def build(version: str = "") -> Path:
     if not made.exists():
         made.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=made.parent) as folder:
-            _build(Path(folder), version).rename(made)
+            build_in(Path(folder), version=version).rename(made)
     return made
 
 
 def _files() -> list[Path]:
-    found = [path for part in PARTS for path in sorted((ROOT / part).rglob("*"))]
-    found += [ROOT / part for part in PARTS]
+    parts = [p for p in ROOT.iterdir() if not p.name.startswith(".") and p.name not in APART]
+    found = [path for part in parts for path in (part, *part.rglob("*"))]
     tree = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     built = ROOT / "debian/kvmlun"
-    return [path for path in tree if built not in path.parents]
+    return sorted(path for path in tree if built not in path.parents)
 
 
 def _digest(version: str) -> str:
@@ -45,7 +46,14 @@ def _digest(version: str) -> str:
     return hashed.hexdigest()[:16]
 
 
-def _build(folder: Path, version: str) -> Path:
+def build_in(
+    folder: Path,
+    below: Sequence[str] = (),
+    environment: Mapping[str, str] = {},
+    umask: int = -1,
+    version: str = "",
+) -> Path:
+    """Build in a copy of the checkout in `folder`, by a command that runs `below` another one."""
     source = folder / "kvmlun"
     for path in _files():
         copy = source / path.relative_to(ROOT)
@@ -55,9 +63,10 @@ def _build(folder: Path, version: str) -> Path:
         changelog = source / "debian/changelog"
         changelog.write_text(changelog.read_text().replace("0.1.0", version, 1))
     done = subprocess.run(
-        ["dpkg-buildpackage", "-us", "-uc", "-b"],
+        [*below, "dpkg-buildpackage", "-us", "-uc", "-b"],
         cwd=source,
-        env={**os.environ, "PATH": PATH, "DEB_BUILD_OPTIONS": "nocheck"},
+        env={**os.environ, **environment, "PATH": PATH, "DEB_BUILD_OPTIONS": "nocheck"},
+        umask=umask,
         capture_output=True,
         text=True,
     )

@@ -1,5 +1,6 @@
 """Runs the rows on one lab: those that need one host on two hosts at the same time."""
 
+import itertools
 import os
 import queue
 import subprocess
@@ -48,7 +49,7 @@ def run(name: str, options: Sequence[str] = (), environment: Mapping[str, str] =
 
     hosts = [host.name for host in lab.Lab.attach(name).machines if host.spec.role == "kvm"][:2]
     with futures.ThreadPoolExecutor() as side_by_side:
-        found = [whole.returncode, *sum(side_by_side.map(play, hosts), [])]
+        found = [whole.returncode, *itertools.chain(*side_by_side.map(play, hosts))]
     return next((code for code in found if code not in (0, NO_TESTS)), 0)
 
 

@@ -182,6 +182,6 @@ test -z "$(ls /sys/class/iscsi_session)" || iscsiadm -m session --logout
 rm -rf /etc/iscsi/ifaces/[a-z][0-9] /etc/iscsi/nodes/* /etc/iscsi/send_targets/*
 rm -rf /run/kvmlun/leases/* /run/kvmlun/luns/* /run/kvmlun/wwids/* /run/kvmlun/unstarted/*
 rm -rf /run/kvmlun/keys/* /run/kvmlun/arriving/* /run/kvmlun/maps/* /var/lib/kvmlun/maps/*
-rm -rf /var/lib/kvmlun/owned/* /var/log/lab/*
+rm -rf /var/lib/kvmlun/owned/* /var/lib/kvmlun/drained /var/log/lab/*
 true
 """

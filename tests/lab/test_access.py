@@ -31,12 +31,14 @@ LOOK = [
     f"{MANAGER} Connect ssu vm1-0 operator 60",
     f"{MANAGER} Renew ssu vm1-0 operator 60",
     f"{MANAGER} Disconnect ss vm1-0 operator",
+    f"{MANAGER} Reconcile",
 ]
 CHANGE = [
     f"{MANAGER} AddVolume sa{{sv}} x 0",
     f"{MANAGER} RemoveVolume s vm1-0",
     f"{MANAGER} ComparePin s vm1-0",
     f"{MANAGER} Repin ss vm1-0 {'naa.6001405' + 25 * '0'}",
+    f"{MANAGER} GiveUp s vm1",
     f"{MANAGER} Reload",
 ]
 # No interface in the header, and the daemon by its unique name.

@@ -11,7 +11,7 @@ from tests.lab.stage import Stage
 def test_migration(s: Stage, pools: Pools) -> None:
     """Both hosts need the pool, and the destination's must be active: libvirt asks for that."""
     here, there = s.kvms[:2]
-    volume, vm = pools.vm("vm1", [here, there])
+    _, vm = pools.vm("vm1", [here, there])
     vm.start(here)
     vm.migrate(here, there)
     vm.wait_writes(there)

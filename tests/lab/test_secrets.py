@@ -56,6 +56,7 @@ def watched(s: Stage) -> Iterator[remote.Spawned]:
     host = s.kvms[0]
     words = {value for secret in (MUTUAL, NEW) for key, value in secret.items() if "pass" in key}
     since = host.run("date +%s").out.strip()
+    host.run("kvmlun log-level debug")
     watching = host.spawn(["python3", "-c", _WATCH, *words, CANARY, "kvmlun-watch"])
     wait_for("a canary", lambda: host.run(["true", CANARY]) and CANARY in watching.out, 60)
     yield watching
@@ -69,7 +70,7 @@ def watched(s: Stage) -> Iterator[remote.Spawned]:
 
 def test_one_way(s: Stage, watched: remote.Spawned) -> None:
     host = s.kvms[0]
-    volume, vm = guarded(s, host, ONE_WAY)
+    _, vm = guarded(s, host, ONE_WAY)
     vm.start(host)
     record = next(iter(s.states()[0].records))
     assert host.run(["stat", "-c", "%a %U", record]).out == "600 root\n"

@@ -87,8 +87,22 @@ def test_settings(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "where", ["127.0.0.1:9742", "127.0.0.1:65535", "'[::1]:1'", "/run/kvmlun/metrics.sock", ""]
+)
+def test_where_metrics_may_be_asked_for(tmp_path, where):
+    settings = load(tmp_path, f"settings: {{metrics_listen: {where}}}\n").settings
+    assert settings.metrics_listen == (where.strip("'") or None)
+
+
+@pytest.mark.parametrize(
     "text, place",
     [
+        ("settings: {metrics_folder: x}", ":1: settings.metrics_folder: must be the path"),
+        ("settings: {metrics_folder: /tmp/x}", ":1: settings.metrics_folder: must be the path"),
+        ("settings: {metrics_listen: 0.0.0.0:9742}", ":1: settings.metrics_listen: must be"),
+        ("settings: {metrics_listen: '127.0.0.1:65536'}", ":1: settings.metrics_listen: must be"),
+        ("settings: {metrics_listen: /var/tmp/s}", ":1: settings.metrics_listen: must be"),
+        ("settings: {metrics_listen: 9742}", ":1: settings.metrics_listen: must be"),
         ("volumes:\n" + VOLUME.replace("wwid:", "wwn:"), ":2: volumes.vm1.wwn: unknown key"),
         ("volumes:\n" + VOLUME.replace(str(WWID), "naa.1"), ":2: volumes.vm1.wwid: "),
         ("volumes:\n" + VOLUME.replace("10.77.1.1", "san"), ":2: volumes.vm1.portals[0]: "),

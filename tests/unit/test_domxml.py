@@ -40,6 +40,13 @@ def test_disks_and_names():
     assert found.links == (LINK,) and found.read_only and not found.shareable
 
 
+def test_other_disks_are_named_with_their_sources():
+    local = disk("/dev/sdb").replace("vda", "vdb")
+    drive = "<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+    parsed = domxml.parse(domain(disk(LINK) + local + drive))
+    assert parsed.others == (("vdb", "/dev/sdb"), ("sda", ""))
+
+
 def test_backing_files_and_mirrors_count_as_sources():
     backing = f"<backingStore type='block'><source dev='{LINK}'/></backingStore>"
     mirror = f"<mirror type='block' job='copy'><source dev='{OTHER_WWID.link}'/></mirror>"
@@ -124,7 +131,7 @@ def test_broken_xml_is_refused(xml):
 
 
 def test_entities_do_not_blow_up():
-    levels = "".join(f"<!ENTITY l{i} '{'&l%d;' % (i - 1) * 10}'>" for i in range(1, 12))
+    levels = "".join(f"<!ENTITY l{i} '{f'&l{i - 1};' * 10}'>" for i in range(1, 12))
     bomb = f"<!DOCTYPE d [<!ENTITY l0 'x'>{levels}]><domain><name>&l11;</name></domain>"
     with pytest.raises(errors.Invalid):
         domxml.parse(bomb.encode())

@@ -10,6 +10,7 @@ import pytest
 from kvmlun import hookproto, hookserver
 from kvmlun.hookserver import HookServer
 from kvmlun.leases import boottime
+from kvmlun.tally import Tally
 
 XML = b"<domain><name>vm1</name><uuid>3c1b0f5e-0000-4000-8000-000000000001</uuid></domain>"
 
@@ -60,7 +61,7 @@ def test_a_stop_answers_calls_under_way_and_leaves_the_socket_to_the_next(tmp_pa
         listening = bind(path)
         kept_by_systemd = listening.dup()
         hooks = SlowHooks()
-        server = HookServer(hooks)
+        server = HookServer(hooks, Tally())
         await server.start(listening)
         first = asyncio.ensure_future(ask(path))
         await hooks.asked.wait()
@@ -73,7 +74,7 @@ def test_a_stop_answers_calls_under_way_and_leaves_the_socket_to_the_next(tmp_pa
         assert json.loads(await first)["ok"] is True
         assert path.exists() and not hooks.asked.is_set() and not second.done()
         # The next daemon gets the same socket, with who waits on it.
-        await HookServer(hooks).start(kept_by_systemd)
+        await HookServer(hooks, Tally()).start(kept_by_systemd)
         assert json.loads(await second)["ok"] is True
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
@@ -84,7 +85,7 @@ def test_a_call_that_takes_too_long_gets_no_answer_and_may_ask_the_next(tmp_path
 
     async def scenario():
         hooks = SlowHooks()
-        server = HookServer(hooks)
+        server = HookServer(hooks, Tally())
         await server.start(bind(tmp_path / "s"))
         call = asyncio.ensure_future(ask(tmp_path / "s"))
         await hooks.asked.wait()
@@ -99,7 +100,7 @@ def reply(data):
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
-        return await HookServer(SlowHooks())._reply(reader)
+        return await HookServer(SlowHooks(), Tally())._reply(reader)
 
     return asyncio.run(scenario())
 
@@ -132,7 +133,7 @@ def test_a_length_that_is_not_that_of_the_header_is_malformed(length):
 
 def test_a_hundred_megabytes_of_xml_are_refused_without_reading_them(tmp_path):
     async def scenario():
-        server = HookServer(SlowHooks())
+        server = HookServer(SlowHooks(), Tally())
         await server.start(bind(tmp_path / "s"))
         _, writer = await asyncio.open_unix_connection(tmp_path / "s")
         writer.write(framed(HEADER))

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from kvmlun import inventory
+from kvmlun import inventory, links
 from kvmlun.config import Config, Settings
 from kvmlun.leases import CONNECTION, Lease, Need
 from kvmlun.libvirtconn import Listing
@@ -44,6 +44,13 @@ def test_a_running_domain_holds_by_link_and_by_metadata():
     assert held(listing=Listing(7.0, (guest(domain(WWID.link)),)))
     assert held(listing=Listing(7.0, (guest(domain(BY_PATH)),)))
     assert held(listing=Listing(7.0, (guest(domain(luns=[LUN])),)))
+
+
+def test_a_link_to_a_disk_of_this_host_is_known_for_one(monkeypatch):
+    listing = Listing(7.0, (guest(domain(WWID.link)),))
+    assert not inventory.holds((), listing, ()).local
+    monkeypatch.setattr(links, "judge", lambda _link: links.LOCAL)
+    assert inventory.holds((), listing, ()).local == {str(WWID)}
 
 
 def test_a_connection_holds_whatever_libvirt_lists_and_conflicts_with_nobody():

@@ -50,6 +50,14 @@ def test_what_waits_outlives_the_daemon_and_ends_with_a_start(tmp_path):
     assert not retry.waiting and not Retry(tmp_path).waiting
 
 
+def test_all_can_be_forgotten(tmp_path):
+    retry = Retry(tmp_path)
+    retry.put(UUID, "vm1", [PORTAL])
+    retry.put(OTHER, "vm2", [PORTAL])
+    retry.clear()
+    assert not retry.waiting and not Retry(tmp_path).waiting
+
+
 def test_a_domain_without_autostart_is_forgotten(tmp_path):
     retry = Retry(tmp_path)
     retry.put(UUID, "vm1", [PORTAL])

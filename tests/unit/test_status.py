@@ -40,6 +40,14 @@ def test_a_lun_without_a_catalog_entry_is_shown_while_it_is_needed():
     assert states(worlds.view(up), EMPTY) == []
 
 
+def test_a_vm_with_a_disk_of_this_host_has_no_lun():
+    holds = held()
+    holds.local = {str(WWID)}
+    assert states(worlds.view(holds=holds), EMPTY) == []
+    shown = status.luns(worlds.view(worlds.session(1, worlds.disk()), holds=holds), EMPTY)
+    assert status.holders(shown) == ["vm1"]
+
+
 def test_one_lun_behind_two_sessions_is_one_lun():
     other = worlds.session(2, worlds.disk("sdb"), portal=Portal("10.77.2.1"))
     (lun,) = status.luns(worlds.view(worlds.session(1, worlds.disk()), other), CATALOG)

@@ -4,13 +4,13 @@ import logging
 
 from dbus_next import DBusError
 
-from kvmlun.dbusservice import _not_an_answer
+from kvmlun.bus.calls import is_no_answer
 
 
 def logged(error):
     """Return the records of an error, in both ways in which dbus-next writes them."""
     logger, records = logging.Logger("bus"), []
-    logger.addFilter(_not_an_answer)
+    logger.addFilter(is_no_answer)
     logger.addFilter(lambda record: records.append(record) or False)
     try:
         raise error

@@ -1,0 +1,61 @@
+"""``kvmlun host``: have this host take no more LUNs, and see who is left."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from .. import errors
+from . import arguments, render
+
+if TYPE_CHECKING:
+    from ..client import Client
+
+_POLL_SECONDS = 1.0
+
+
+def add(verbs: arguments.Verbs) -> None:
+    host = verbs.add_parser("host", help="take this host out of use, and into use again")
+    nouns = host.add_subparsers(required=True, metavar="COMMAND")
+    drain = nouns.add_parser("drain", help="refuse new LUNs from now on; prints who is left")
+    drain.add_argument(
+        "--wait", nargs="?", type=arguments.seconds, const=math.inf, default=0, metavar="SECONDS",
+        help="wait until nobody is left (at the most for so long)",
+    )  # fmt: skip
+    arguments.json_option(drain)
+    drain.set_defaults(run=_drain)
+    resume = nouns.add_parser("resume", help="let LUNs come here again")
+    resume.set_defaults(run=_resume)
+
+
+async def _drain(client: Client, given: argparse.Namespace) -> str:
+    """Print who is left, and end with an error while somebody is: ``drain && reboot`` is safe."""
+    await client.drain()
+    end = time.monotonic() + given.wait
+    left, told = await _left(client), None
+    while left and time.monotonic() < end:
+        if left != told:
+            print(f"kvmlun: waiting for {', '.join(map(errors.printable, left))}", file=sys.stderr)
+        told = left
+        await asyncio.sleep(_POLL_SECONDS)
+        left = await _left(client)
+    text = render.as_json(left) if given.json else "".join(f"{errors.one_line(n)}\n" for n in left)
+    if not left:
+        return text or "nobody is left\n"
+    print(text, end="", flush=True)
+    raise errors.Left(f"no more LUNs come here, but {len(left)} of those who have some are left")
+
+
+async def _left(client: Client) -> list[str]:
+    if not await client.drained_since():
+        raise errors.Refused("somebody has ended it meanwhile: kvmlun host resume")
+    return await client.holders()
+
+
+async def _resume(client: Client, _given: argparse.Namespace) -> str:
+    await client.resume()
+    return ""

@@ -1,0 +1,77 @@
+"""The LUNs of a host as a tree: target, session, LUN, link, VM. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .. import errors
+from .looks import FAINT, Looks, of_state
+from .render import shorten
+
+Lun = dict[str, Any]
+Session = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A line, and what is below it; `state` gives its colour, "" none."""
+
+    text: str
+    state: str = ""
+    below: tuple[Branch, ...] = ()
+
+
+def grow(status: dict[str, Any], host: str) -> Branch:
+    """Make the tree of what Client.status() returns."""
+    luns, sessions = status["luns"], status["sessions"]
+    names = {session["target"] for session in sessions} | {lun["target"] for lun in luns}
+    return Branch(host, below=tuple(_target(name, luns, sessions) for name in sorted(names)))
+
+
+def _target(name: str, luns: Iterable[Lun], sessions: Iterable[Session]) -> Branch:
+    below = [_session(each, luns) for each in sessions if each["target"] == name]
+    below += [_lun(lun) for lun in luns if lun["target"] == name and not lun["sessions"]]
+    return Branch(name or "a target that nobody knows", below=tuple(below))
+
+
+def _session(session: Session, luns: Iterable[Lun]) -> Branch:
+    below = [lun for lun in luns if session["id"] in session_ids(lun)]
+    words = [f"session {session['id']}", session["portal"], session["iface"], session["state"]]
+    words.append("" if session["owned"] else "(borrowed)")
+    return Branch(
+        " ".join(filter(None, words)), session["state"],
+        tuple(_lun(lun) for lun in sorted(below, key=lambda each: each["lun"])),
+    )  # fmt: skip
+
+
+def session_ids(lun: Lun) -> set[int]:
+    """Return the ids of the sessions of a LUN, which are told as object paths."""
+    return {int(path.rpartition("/")[2]) for path in lun["sessions"]}
+
+
+def _lun(lun: Lun) -> Branch:
+    size = f"{lun['size'] / 2**30:.4g} GiB" if lun["size"] else ""
+    words = [f"LUN {lun['lun']}", lun["volume"], lun["wwid"], size, lun["device"], lun["state"]]
+    users = tuple(Branch(user) for user in lun["domains"])
+    if lun["device"] and lun["link"]:
+        users = (Branch(lun["link"], below=users),)
+    return Branch(" ".join(filter(None, words)), lun["state"], users)
+
+
+def draw(tree: Branch, looks: Looks = Looks()) -> str:
+    """Return the tree as lines, cut to the width of a terminal."""
+    return "".join(f"{line}\n" for line in _lines(tree, "", "", looks))
+
+
+def _lines(branch: Branch, first: str, rest: str, looks: Looks) -> Iterator[str]:
+    room = None if looks.width is None else max(looks.width - len(first), 1)
+    text = shorten(errors.printable(branch.text), room)
+    yield looks.paint(first, FAINT) + looks.paint(text, of_state(branch.state))
+    fork, end, bar = ("├─ ", "└─ ", "│  ") if looks.lines else ("|- ", "`- ", "|  ")
+    for index, below in enumerate(branch.below):
+        last = index == len(branch.below) - 1
+        yield from _lines(
+            below, rest + (end if last else fork), rest + ("   " if last else bar), looks
+        )

@@ -1,0 +1,26 @@
+"""Linters that Debian 12 has too old or not at all: from PyPI, in a virtual environment."""
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+from tests.lab import paths
+
+PINNED = ("ruff==0.17.6", "mypy==2.4.1", "ansible-core==2.19.14", "ansible-lint==24.12.2")
+# The same pins have the same one.
+FOLDER = f"tools-{uuid.uuid5(uuid.NAMESPACE_URL, ' '.join((sys.version, *PINNED)))}"
+
+
+def program(name: str) -> Path:
+    """Return the path of a linter; installs all of them the first time."""
+    folder = paths.cache() / FOLDER
+    ready = folder / "ready"
+    if not ready.exists():
+        made = [sys.executable, "-m", "venv", "--clear", str(folder)]
+        if subprocess.run(made).returncode != 0:
+            raise SystemExit("no virtual environment: apt-get install python3-venv")
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--disable-pip-version-check", *PINNED], check=True)
+        ready.touch()
+    return folder / "bin" / name

@@ -1,0 +1,173 @@
+"""What is drawn anew while it changes: on a terminal of its own, against a service on a bus."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import termios
+
+import pytest
+
+from kvmlun.cli import live, progress
+from kvmlun.cli.looks import Looks
+from kvmlun.client import Client
+from kvmlun.traces import Waiting
+
+from .buses import bus, serving
+from .test_bus_service import Manager
+
+_SECONDS = 5
+
+
+@pytest.fixture(autouse=True)
+def a_bus(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    with bus(monkeypatch):
+        yield
+
+
+class Screen:
+    """A terminal, and all that was ever written to it."""
+
+    def __init__(self, columns=100, lines=10):
+        self._master, slave = os.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
+        os.set_blocking(self._master, False)
+        self.stream = open(slave, "w", encoding="utf-8")
+        self.text = ""
+
+    async def shows(self, *parts):
+        """Wait until it has shown all of these since the last time."""
+        until = asyncio.get_running_loop().time() + _SECONDS
+        while not all(part in self.text for part in parts):
+            assert asyncio.get_running_loop().time() < until, (parts, self.text)
+            with contextlib.suppress(BlockingIOError):
+                self.text += os.read(self._master, 65536).decode()
+            await asyncio.sleep(0.01)
+        shown, self.text = self.text, ""
+        return shown
+
+
+def picture(status, _how):
+    return "".join(f"LUN {lun['state']}\n" for lun in status["luns"]) + "".join(
+        f"{each['step']}\n" for each in status["waiting"]
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_picture_is_drawn_at_each_change_and_ends_with_ctrl_c(number):
+    async def play():
+        manager, screen = Manager(), Screen()
+        asked = []
+
+        async def reservations():
+            asked.append(1)
+            return []
+
+        manager.reservations = reservations
+        async with serving(manager) as (service, _), Client() as client:
+            showing = asyncio.ensure_future(live.show(client, picture, screen.stream))
+            begin = await screen.shows("LUN idle")
+            assert begin.startswith("\x1b[?1049h\x1b[?25l\x1b[H")
+            manager.here = []
+            service.refresh()
+            await screen.shows("\x1b[HLUN absent\x1b[K")
+            os.kill(os.getpid(), number)
+            await asyncio.wait_for(showing, _SECONDS)
+            await screen.shows("\x1b[?25h\x1b[?1049l")
+        assert not asked, "targets are not asked at each change"
+
+    asyncio.run(play())
+
+
+def test_nothing_is_asked_while_nothing_changes(monkeypatch):
+    async def play():
+        manager, screen = Manager(), Screen()
+        manager.traces.waiting = (Waiting("connect", "d", "login", 1.0),)
+        async with serving(manager), Client() as client:
+            calls = []
+            status = client.status
+            client.status = lambda **how: calls.append(1) or status(**how)
+            showing = asyncio.ensure_future(live.show(client, picture, screen.stream))
+            for _ in range(2):
+                await screen.shows("login")  # seconds pass
+            showing.cancel()
+            await asyncio.wait_for(showing, _SECONDS)
+            assert len(calls) == 1
+
+    asyncio.run(play())
+
+
+def test_a_daemon_that_ends_is_said_and_one_that_comes_is_seen():
+    async def play():
+        screen = Screen()
+        async with Client() as client:
+            async with serving(Manager()) as (service, _):
+                showing = asyncio.ensure_future(live.show(client, picture, screen.stream))
+                await screen.shows("LUN idle")
+                service._bus.disconnect()
+                await screen.shows("kvmlund does not run")
+            async with serving(Manager()):
+                assert "does not run" not in await screen.shows("LUN idle")
+            showing.cancel()
+            await asyncio.wait_for(showing, _SECONDS)
+
+    asyncio.run(play())
+
+
+def test_in_a_pipe_only_new_pictures_follow_each_other(tmp_path):
+    async def play():
+        manager = Manager()
+        path = tmp_path / "out"
+        with open(path, "w") as stream:
+            async with serving(manager) as (service, _), Client() as client:
+                showing = asyncio.ensure_future(live.show(client, picture, stream))
+                for state, here in (("idle", manager.here), ("absent", [])):
+                    manager.here = here
+                    service.refresh()
+                    until = asyncio.get_running_loop().time() + _SECONDS
+                    while state not in path.read_text():
+                        assert asyncio.get_running_loop().time() < until
+                        await asyncio.sleep(0.01)
+                showing.cancel()
+                await asyncio.wait_for(showing, _SECONDS)
+        assert path.read_text() == "LUN idle\n\nLUN absent\n"
+
+    asyncio.run(play())
+
+
+def test_a_picture_that_is_too_high_is_cut():
+    text = "".join(f"line {n}\n" for n in range(9))
+    shown = live.frame(text, Looks(height=5))
+    assert "line 2\x1b[K" in shown and "… 6 more lines" in shown and "line 3" not in shown
+    assert shown.count("\n") == 4
+    assert "more lines" not in live.frame(text, Looks(height=10))
+
+
+def test_a_long_operation_shows_what_it_waits_for_and_leaves_no_trace():
+    async def play():
+        manager, screen = Manager(), Screen(columns=60)
+        async with serving(manager) as (service, _), Client() as client:
+            async with progress.shown(client, "connect", "data-0", screen.stream):
+                others = Waiting("connect", "other", "nothing of ours", 1.0)
+                mine = Waiting("connect", "data-0", "login to iqn.x at 10.0.0.1:3260", 1.0)
+                manager.traces.waiting = (others, mine)
+                service.refresh()
+                shown = await screen.shows("waiting for login to iqn.x at 10.0.0.1:3260")
+                assert "ours" not in shown
+            await screen.shows("\r\x1b[K")
+
+    asyncio.run(play())
+
+
+def test_in_a_pipe_nothing_is_shown_of_that(tmp_path):
+    async def play():
+        with open(tmp_path / "out", "w") as stream:
+            async with serving(Manager()), Client() as client:
+                async with progress.shown(client, "connect", "data-0", stream):
+                    pass
+
+    asyncio.run(play())
+    assert not (tmp_path / "out").read_text()
