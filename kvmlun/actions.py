@@ -117,11 +117,8 @@ class Actions:
         deadline, before = Deadline(_SECONDS), -1
         # What was done may make more due, as the end of a session does with its record.
         while before != self._done and deadline.left:
-            before, look = self._done, self._begun + 1
-            self._kick()
-            await self._changes.until(
-                lambda: self._ended >= look, deadline, "a look at everything on this host"
-            )
+            before = self._done
+            await self._a_look(deadline)
             with contextlib.suppress(errors.Timeout):
                 await self._changes.until(lambda: not self._going, deadline, "what is due")
         if problem := self._blind():
@@ -131,6 +128,13 @@ class Actions:
             _left(action, max(0.0, due - now), self._problems.get(action, ""))
             for action, due in self._due.items()
         ]
+
+    async def _a_look(self, deadline: Deadline) -> None:
+        """Return when a look has ended that began after now; raises errors.Timeout."""
+        number = self._begun + 1
+        self._kick()
+        what = "a look at everything on this host"
+        await self._changes.until(lambda: self._ended >= number, deadline, what)
 
 
 def _left(action: Action, seconds: float, problem: str) -> Left:

@@ -100,18 +100,18 @@ class Found(Error):
     code = Exit.FOUND
 
 
-class Unsure(Error):
-    """Not everything could be looked at; what could be is as it should be."""
-
-    name = "Unsure"
-    code = Exit.UNSURE
-
-
 class Left(Error):
     """Somebody still has LUNs on this host; who has been told."""
 
     name = "Left"
     code = Exit.LEFT
+
+
+class Unsure(Error):
+    """Not everything could be looked at; what could be is as it should be."""
+
+    name = "Unsure"
+    code = Exit.UNSURE
 
 
 def one_line(text: str) -> str:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from . import errors
 
-_context: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("about", default={})
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_context: contextvars.ContextVar[Mapping[str, str]] = contextvars.ContextVar(
+    "about", default=_NOTHING
+)
 
 
 class Event:
@@ -41,7 +45,7 @@ def about(*, domain: str = "", wwid: str = "", operation: str = "") -> Iterator[
         _context.reset(token)
 
 
-def current() -> dict[str, str]:
+def current() -> Mapping[str, str]:
     """Return the fields of about() that are in force."""
     return _context.get()
 

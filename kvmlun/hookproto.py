@@ -14,8 +14,8 @@ SOCKET = "/run/kvmlun/hook.sock"
 BYPASS = "/run/kvmlun/bypass"
 # A file of this name and a domain's UUID: it may arrive by a migration, with a fenced LUN.
 ARRIVING = "/run/kvmlun/arriving"
-# ``kvmlun doctor`` has libvirt call the hook with ``restore`` for a domain of this name, which does
-# not exist, and kvmlund answers with this line: so it came all the way.
+# ``kvmlun doctor`` has libvirt call the hook with ``restore`` for a domain of this name, which
+# does not exist, and kvmlund answers with this line: so it came all the way.
 PROBE = "kvmlun-doctor"
 REACHED = "the question of kvmlun doctor has come through"
 MAX_HEADER = 64 << 10

@@ -37,6 +37,7 @@ class Withdrawal:
         """
         patience, problem = Deadline(grace), "no session to it is up"
         while True:
+            at_once = not patience.left
             async with self._reach.turn(record.wwid, Deadline(_SECONDS)):
                 if self._keys.get(record.wwid) != record or needed(record):
                     return
@@ -44,17 +45,17 @@ class Withdrawal:
                          for disk in session.disks if disk.hctl in record.paths]  # fmt: skip
                 up = [disk for is_up, disk in paths if is_up]
                 try:
-                    if up and await self._gone(record, up, not patience.left):
+                    if up and await self._gone(record, up, at_once):
                         return self._changed(record.uuid)
                 except errors.Error as error:
                     problem = str(error)
-                if not patience.left and not _may_come_back(paths):
+                if at_once and not _may_come_back(paths):
                     told = "key %s may be left on %s: %s; the next start on this host removes it"
                     about = events.KEY_LEFT(domain=record.name, wwid=record.wwid)
                     log.warning(told, record.key_text, record.wwid, problem, extra=about)
                     self._keys.drop(record)
                     return self._changed(record.uuid)
-                if not patience.left:
+                if at_once:
                     raise errors.Storage(problem)
             await asyncio.sleep(_POLL_SECONDS)
 

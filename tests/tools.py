@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.lab import paths
 
-PINNED = ("ruff==0.17.6", "mypy==2.4.1", "ansible-core==2.19.14", "ansible-lint==24.12.2")
+PINNED = ("ruff==0.17.6", "mypy==2.4.1", "ansible-core==2.18.7", "ansible-lint==25.6.1")
 # The same pins have the same one.
 FOLDER = f"tools-{uuid.uuid5(uuid.NAMESPACE_URL, ' '.join((sys.version, *PINNED)))}"
 

@@ -26,7 +26,8 @@ class _Bus(MessageBus):
         listen to that one alone (D-Bus specification, org.freedesktop.DBus.ObjectManager)."""
         if msg.message_type is MessageType.SIGNAL and msg.interface == names.OBJECT_MANAGER:
             msg.path = names.ROOT
-        return super().send(msg)
+        sent: asyncio.Future[None] = super().send(msg)
+        return sent
 
 
 class Service:

@@ -28,6 +28,7 @@ def _check(given: argparse.Namespace) -> str:
         problems.append(errors.Config(f"{file}: is not read; name it {file.stem}.yaml"))
     if given.folder == config.FOLDER:
         problems += [p for lun in found.volumes.values() for p in _missing(lun)]
+        problems += _no_folder(found.settings.metrics_folder)
     for problem in problems[:-1]:
         print(f"kvmlun: {problem}", file=sys.stderr)
     if problems:
@@ -50,3 +51,9 @@ def _missing(volume: Lun) -> Iterator[errors.Config]:
             nodedb.binding(iface)
     except errors.Storage as problem:
         yield errors.Config(f"volume {volume.volume}: {problem}")
+
+
+def _no_folder(path: str | None) -> Iterator[errors.Config]:
+    """Yield that the folder for metrics is not there; it is not for kvmlun to make."""
+    if path and not os.path.isdir(path):
+        yield errors.Config(f"settings.metrics_folder: {path} is no folder of this host")

@@ -40,8 +40,7 @@ def tell(made: dict[str, Any], how: Looks = Looks()) -> str:
     for disk, group in itertools.groupby(made["lines"], lambda line: str(line["disk"])):
         lines = [_line(line, how) for line in group]
         blocks.append("".join([f"{errors.printable(disk) or 'the VM'}\n", *lines]))
-    for operation in made["operations"]:
-        blocks.append("".join(_operation(operation, how)))
+    blocks.extend("".join(_operation(operation, how)) for operation in made["operations"])
     return "\n".join(blocks)
 
 

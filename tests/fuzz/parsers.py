@@ -32,6 +32,7 @@ from kvmlun import (
     libiscsi,
     links,
     loginprobe,
+    metrics,
     nodedb,
     pools,
     schema,
@@ -56,6 +57,7 @@ from kvmlun.lun import (
     parse_target,
 )
 from kvmlun.markers import Markers
+from kvmlun.metricsserver import MetricsServer
 from kvmlun.ours import Sources
 from kvmlun.request import Request
 from kvmlun.tally import Tally
@@ -320,6 +322,24 @@ class _Hooks:
 
     def noted(self) -> None:
         pass
+
+
+@_parser("scrape", "what is sent to where metrics are served")
+def _scrape(data: bytes, folder: Path) -> None:
+    """Its end is the end of a head, without which nothing is answered."""
+
+    def exposition(accept: str) -> tuple[str, bytes]:
+        return metrics.exposition([], accept)
+
+    async def call() -> bytes:
+        reader = asyncio.StreamReader(limit=8192)
+        reader.feed_data(data + b"\r\n\r\n")
+        reader.feed_eof()
+        return await MetricsServer(exposition)._answer(reader)
+
+    head, _, body = _run(call()).partition(b"\r\n\r\n")
+    assert re.match(rb"HTTP/1.1 (200 OK|40[045] )", head), head
+    assert body in (b"", b"# EOF\n")
 
 
 _loop: list[asyncio.AbstractEventLoop] = []

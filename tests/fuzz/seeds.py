@@ -96,6 +96,10 @@ SEEDS: dict[str, list[bytes]] = {
         b"settings: {grace: 10, login: 8.5, login_attempts: 2, retry_autostart: yes}",
         b"a: &a [x]\nb: *a\n? [x]\n: !!float '1'\n",
     ],
+    "scrape": [
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: text/plain;q=0.5",
+        b"HEAD /metrics?name[]=x HTTP/1.0\r\naccept: application/openmetrics-text",
+    ],
     "socket": [_call(op) for op in ("prepare", "migrate", "release")],
     "dbus": [json.dumps(_ARGUMENTS).encode()],
     "iscsiadm": [b"\x08iscsiadm: cannot make connection to 10.0.0.1: Connection refused\n"],

@@ -16,8 +16,8 @@ KVM = (
     "apparmor btrfs-progs cryptsetup-bin libiscsi7 libvirt-clients libvirt-daemon-system lsscsi"
     " lvm2 mdadm multipath-tools open-iscsi polkitd python3 python3-apt python3-argcomplete"
     " python3-dbus-next python3-jsonschema python3-libvirt python3-prometheus-client"
-    " python3-pyudev python3-systemd"
-    " python3-yaml qemu-system-x86 qemu-utils sg3-utils sg3-utils-udev"
+    " python3-pyudev python3-systemd python3-yaml qemu-system-x86 qemu-utils sg3-utils"
+    " sg3-utils-udev"
 ).split()
 SAN = ("python3-rtslib-fb", "targetcli-fb", "tgt")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.lab import observe, wait_for
+from tests.lab import machine, observe, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -75,3 +75,19 @@ def test_a_bad_file_keeps_the_old_configuration(s: Stage) -> None:
     assert "z.yaml:2" in host.run("kvmlun status").out
     assert volume.wwid in host.run("kvmlun volume list").out
     assert "x" not in json.loads(host.run("kvmlun volume list --json").out)
+
+
+def test_a_shell_knows_volumes_and_vms(s: Stage) -> None:
+    host = s.kvms[0]
+    s.vm("vm1", [s.volume("vm1")])
+    assert offered(host, "kvmlun takeover v") == "vm1"
+    assert offered(host, "kvmlun disk-xml v") == "vm1-0"
+
+
+def offered(host: machine.Machine, line: str) -> str:
+    """Return what bash would put there for Tab."""
+    script = (
+        ". /usr/share/bash-completion/completions/kvmlun; COMP_LINE=$1 COMP_POINT=${#1}; "
+        'COMP_WORDBREAKS=" "; _kvmlun; echo ${COMPREPLY[*]}'
+    )
+    return host.run(["bash", "--norc", "-c", script, "bash", line]).out.strip()

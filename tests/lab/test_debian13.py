@@ -58,3 +58,12 @@ def test_from_12_to_13(s: Stage, installed: Stage) -> None:
     traveller.open()
     traveller.move(LIVE)
     traveller.close()
+
+
+@pytest.mark.usefixtures("kvmlun")
+def test_rules_and_units_as_newer_systemd_reads_them(s: Stage) -> None:
+    """Debian 12 has no udevadm verify."""
+    host = s.kvms[0]
+    host.run("udevadm verify /usr/lib/udev/rules.d/5?-kvmlun*.rules")
+    told = host.run("systemd-analyze verify --man=no kvmlund.service kvmlund.socket")
+    assert "kvmlun" not in told.out + told.err

@@ -186,7 +186,7 @@ def test_the_schema_is_one_and_has_the_defaults():
 
 
 def test_the_shipped_file_shows_the_defaults(tmp_path):
-    lines = Path("debian/kvmlun.yaml").read_text().splitlines()
+    lines = (Path(__file__).parents[2] / "debian/kvmlun.yaml").read_text().splitlines()
     given = [line[1:] for line in lines if re.match("#settings:|#  [a-z_]+:", line)]
     assert load(tmp_path, "\n".join(given)).settings == config.Settings()
     assert len(given) == 1 + len(dataclasses.fields(config.Settings))

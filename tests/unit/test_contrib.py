@@ -11,7 +11,8 @@ from kvmlun import metrics
 from kvmlun.metrics import Seen
 from kvmlun.tally import Tally
 
-CONTRIB = Path("contrib")
+ROOT = Path(__file__).resolve().parents[2]
+CONTRIB = ROOT / "contrib"
 DASHBOARD = json.loads((CONTRIB / "grafana/kvmlun.json").read_text())
 RULES = yaml.safe_load((CONTRIB / "prometheus/kvmlun.rules.yaml").read_text())
 TESTS = yaml.safe_load((CONTRIB / "prometheus/kvmlun.rules.test.yaml").read_text())["tests"]
@@ -94,7 +95,7 @@ def test_every_alert_says_what_to_do():
 
 
 def test_the_docs_have_every_metric_with_its_labels():
-    text = Path("docs/metrics.md").read_text()
+    text = (ROOT / "docs/metrics.md").read_text()
     rows = re.findall(r"^\| `(kvmlun_\w+)(?:\{([\w, ]*)\})?` \|", text, re.M)
     documented = {name: set(labels.split(", ")) - {""} for name, labels in rows}
     there_is = {}

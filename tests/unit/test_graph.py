@@ -1,5 +1,6 @@
 """The graph, read back by graphviz itself."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ def test_from_the_host_to_the_vm():
     nodes, edges = read(graph.dot(status(), "kvm1"))
     one = f"vm1-0\\nLUN 0\\n{WWID}\\n/dev/sda\\nin-use"
     way = ["kvm1", TARGET, "session 1\\n10.77.1.1:3260\\nLOGGED_IN", one, LINK, "vm1"]
-    assert edges == set(zip(way, way[1:]))
+    assert edges == set(itertools.pairwise(way))
     assert set(nodes) == set(way)
 
 

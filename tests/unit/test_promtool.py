@@ -11,7 +11,8 @@ from kvmlun.metrics import Seen
 from kvmlun.tally import Tally
 from tests.lab import debs, paths
 
-RULES = Path("contrib/prometheus/kvmlun.rules.yaml")
+CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
+RULES = CONTRIB / "prometheus/kvmlun.rules.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_alerts_are_well_formed_and_fire_when_they_should(promtool):
 
 
 def test_queries_of_the_dashboard_are_well_formed(promtool, tmp_path):
-    dashboard = json.loads(Path("contrib/grafana/kvmlun.json").read_text())
+    dashboard = json.loads((CONTRIB / "grafana/kvmlun.json").read_text())
     queries = [t["expr"] for panel in dashboard["panels"] for t in panel["targets"]]
     rules = [
         {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "5m")}

@@ -27,7 +27,12 @@ def test_in_a_pipe_nothing_is_cut_or_coloured():
 def test_at_a_terminal_a_line_fits_and_columns_stay_in_line(width):
     lines = render.table(ROWS, Looks(width=width)).splitlines()
     assert max(map(len, lines)) <= width
-    assert len({line.index(state) for line, state in zip(lines, ("STATE", "in-", "down"))}) == 1
+    assert (
+        len(
+            {line.index(state) for line, state in zip(lines, ("STATE", "in-", "down"), strict=True)}
+        )
+        == 1
+    )
     assert ("…" in lines[1]) == (width < 52)
 
 

@@ -1,6 +1,7 @@
 """How a host's keys go off a LUN with two paths."""
 
 import asyncio
+from unittest import mock
 
 from .fenced import RIVAL, THERE
 
@@ -28,3 +29,19 @@ def test_a_host_that_leaves_waits_for_the_other_one(host):
 
     asyncio.run(leave())
     assert host.target.holder == THERE and not host.record
+
+
+def test_patience_that_ends_while_the_target_answers_leaves_no_key(host, monkeypatch):
+    record = host.start()
+    host.target.keys[THERE] = RIVAL
+    clock = mock.Mock(**{"monotonic.return_value": 0.0})
+    monkeypatch.setattr("kvmlun.wait.time", clock)
+    answer = host.target.pr_status
+
+    def slowly(port):
+        clock.monotonic.return_value += 2.0
+        return answer(port)
+
+    monkeypatch.setattr(host.target, "pr_status", slowly)
+    asyncio.run(host.withdrawal.give_up(record, lambda _: False, 1.0))
+    assert host.target.keys == {THERE: RIVAL} and not host.record
