@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_a_check_that_fails_leaves_the_others(monkeypatch):
         raise errors.Storage("no answer")
 
     async def has_no_file():
-        open("/nonexistent")
+        Path("/nonexistent").read_text()
 
     async def finds():
         return PLAIN
