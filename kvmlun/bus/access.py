@@ -20,6 +20,7 @@ CONNECT = f"{names.BUS_NAME}.connect"
 MANAGE = f"{names.BUS_NAME}.manage"
 TAKE_OVER = f"{names.BUS_NAME}.take-over"
 
+_ROOT = 0
 _SECONDS = 10.0
 _DIALOG_SECONDS = 120.0  # somebody may have to type a password
 _INTERACTIVE = 1  # polkit's AllowUserInteraction
@@ -46,7 +47,7 @@ async def check(action: str) -> None:
         destination=_BUS, path="/org/freedesktop/DBus", interface=_BUS,
         member="GetConnectionUnixUser", signature="s", body=[call.sender],
     ))  # fmt: skip
-    if uid == 0:
+    if uid == _ROOT:
         return
     dialog = bool(call.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
     subject = ["system-bus-name", {"name": Variant("s", call.sender)}]

@@ -3,15 +3,25 @@
 import asyncio
 import contextlib
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 from dbus_next import BusType, Message, MessageType
 from dbus_next.aio import MessageBus
 
-from kvmlun import names
+from kvmlun import errors, names
+from kvmlun.actions import Left
+from kvmlun.bus import access
 from kvmlun.bus.service import Service
 from kvmlun.bus.values import plain
+from kvmlun.config import Config, Settings
+from kvmlun.drain import Drain
+from kvmlun.lun import Lun
+
+from .worlds import LUN, TARGET, disk, session, view
 
 _BUS = "org.freedesktop.DBus"
+_POLKIT = "org.freedesktop.PolicyKit1"
 _SECONDS = 5
 
 
@@ -36,6 +46,7 @@ class Asker:
         self._heard = asyncio.Event()
         self.signals = []
         self.served = asyncio.Event()
+        self.name = connection.unique_name
         connection.add_message_handler(self._hear)
 
     def _hear(self, message):
@@ -69,11 +80,72 @@ class Asker:
         return self.signals
 
 
+class Manager:
+    """As much of kvmlun.manager.Manager as its facade needs."""
+
+    def __init__(self):
+        volume = Lun(LUN.wwid, LUN.address, LUN.portals, volume="vm1-0")
+        self.config = Config(Settings(), {"vm1-0": volume})
+        self.config_problem = self.libvirt_problem = ""
+        self.guard = SimpleNamespace(suspended=[])
+        self.fencing_problems = []
+        self.drain = Drain(Path("/nowhere"))
+        self.traces = SimpleNamespace(waiting=())
+        self.here = [session(1, disk())]
+        self.added = {}
+
+        self.actions = self.connections = self
+
+    def renew(self, volume, owner, ttl):
+        self.renewed = (volume, owner, ttl)
+
+    async def all_due(self):
+        return [Left("remove-disk", TARGET, "/dev/sda", 3.2, "")]
+
+    def view(self):
+        return view(*self.here, owned=[1])
+
+    def add_volume(self, name, volume):
+        self.added[name] = volume
+
+    def remove_volume(self, name):
+        raise errors.Refused(f"{name} is in use")
+
+    def configure(self):
+        self.config_problem = "kvmlun.yaml:1: no"
+        raise errors.Config(self.config_problem)
+
+
+class Polkit:
+    """Grants some actions to all, the others to administrators; has `asked` the caller's name
+    with each."""
+
+    def __init__(self, *granted):
+        self.granted, self.asked = granted, []
+
+    async def serve(self, connection):
+        connection.add_message_handler(self._answer)
+        await connection.request_name(_POLKIT)
+
+    def _answer(self, message):
+        if message.member != "CheckAuthorization":
+            return None
+        (kind, about), action, _, flags, _ = plain(message.body)
+        assert (kind, flags) == ("system-bus-name", 0)
+        self.asked.append((about["name"], action))
+        granted = action in self.granted
+        return Message.new_method_return(message, "(bba{ss})", [[granted, not granted, {}]])
+
+
+ALL = access.CONNECT, access.MANAGE, access.TAKE_OVER
+
+
 @contextlib.asynccontextmanager
-async def serving(manager):
-    """A service on the bus, and an Asker."""
+async def serving(manager, polkit=None):
+    """A service on the bus, and an Asker; a polkit that grants all if the test has no other."""
     connection = await MessageBus(bus_type=BusType.SYSTEM).connect()
     asker, service = Asker(connection), Service(manager)
+    await (polkit or Polkit(*ALL)).serve(connection)
     await asker.listen()
     running = asyncio.ensure_future(service.run())
     try:

@@ -2,66 +2,26 @@
 
 import asyncio
 import logging
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from dbus_next import Variant
 
 from kvmlun import errors, names
-from kvmlun.actions import Left
 from kvmlun.bus import objects
 from kvmlun.client import Client
-from kvmlun.config import Config, Settings
 from kvmlun.drain import Drain
 from kvmlun.explain import Line
 from kvmlun.explainer import Explanation
-from kvmlun.lun import Lun
 from kvmlun.steps import Operation, Step
 from kvmlun.traces import Waiting
 
-from .buses import bus, serving
-from .worlds import LUN, TARGET, UUID, WWID, disk, session, view
+from .buses import Manager, bus, serving
+from .worlds import TARGET, UUID, WWID, disk, session
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
 LUN_PATH = objects.lun_path(str(WWID))
 SESSION_PATH = objects.session_path(1)
-
-
-class Manager:
-    """As much of kvmlun.manager.Manager as its facade needs."""
-
-    def __init__(self):
-        volume = Lun(LUN.wwid, LUN.address, LUN.portals, volume="vm1-0")
-        self.config = Config(Settings(), {"vm1-0": volume})
-        self.config_problem = self.libvirt_problem = ""
-        self.guard = SimpleNamespace(suspended=[])
-        self.fencing_problems = []
-        self.drain = Drain(Path("/nowhere"))
-        self.traces = SimpleNamespace(waiting=())
-        self.here = [session(1, disk())]
-        self.added = {}
-
-        self.actions = self.connections = self
-
-    def renew(self, volume, owner, ttl):
-        self.renewed = (volume, owner, ttl)
-
-    async def all_due(self):
-        return [Left("remove-disk", TARGET, "/dev/sda", 3.2, "")]
-
-    def view(self):
-        return view(*self.here, owned=[1])
-
-    def add_volume(self, name, volume):
-        self.added[name] = volume
-
-    def remove_volume(self, name):
-        raise errors.Refused(f"{name} is in use")
-
-    def configure(self):
-        self.config_problem = "kvmlun.yaml:1: no"
-        raise errors.Config(self.config_problem)
 
 
 @pytest.fixture(autouse=True)
