@@ -21,11 +21,29 @@ _Value = Manager | status.LunStatus | status.SessionStatus  # what an object sho
 
 
 class _Bus(MessageBus):
+    """Sends no signal before it has its name, by which the bus knows who may hear it.
+
+    dbus-next tells of a new object as that object. Its manager is who has to: clients listen to
+    that one alone (D-Bus specification, org.freedesktop.DBus.ObjectManager).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(bus_type=BusType.SYSTEM)
+        self._is_named = False
+        self.add_message_handler(self._hear)
+
+    def _hear(self, message: Message) -> None:
+        if message.member == "NameAcquired" and message.body == [names.BUS_NAME]:
+            self._is_named = True
+
     def send(self, msg: Message) -> asyncio.Future[None]:
-        """dbus-next tells of a new object as that object. Its manager is who has to: clients
-        listen to that one alone (D-Bus specification, org.freedesktop.DBus.ObjectManager)."""
-        if msg.message_type is MessageType.SIGNAL and msg.interface == names.OBJECT_MANAGER:
-            msg.path = names.ROOT
+        if msg.message_type is MessageType.SIGNAL:
+            if not self._is_named:
+                unsent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                unsent.set_result(None)
+                return unsent
+            if msg.interface == names.OBJECT_MANAGER:
+                msg.path = names.ROOT
         sent: asyncio.Future[None] = super().send(msg)
         return sent
 
@@ -52,7 +70,7 @@ class Service:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _serve(self) -> None:
-        self._bus = await _Bus(bus_type=BusType.SYSTEM).connect()
+        self._bus = await _Bus().connect()
         access.listen(self._bus)
         self._objects = {}
         self._bus.export(names.LOG_CONTROL_PATH, LogControl1(None))

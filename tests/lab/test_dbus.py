@@ -88,6 +88,8 @@ def test_the_examples(s: Stage, account: str) -> None:
     with listening(host, "root") as root, listening(host, "nobody") as nobody:
         done = host.run([*environment(volume), "sh", "-e", "-c", page["sh"]], timeout=120)
         told = [json.loads(line) for line in root.out.splitlines()[1:]]
+        host.run("systemctl restart kvmlund")
+        wait_for("kvmlund", lambda: host.run("kvmlun status", check=False).rc == 0, 20)
         heard_by_nobody = nobody.out.splitlines()[1:]
     assert f"the hypervisor's disk: {volume.by_id}\n{volume.size}\n" in done.out
     assert 's "in-use"' in done.out and '"connected by agent"' in done.out

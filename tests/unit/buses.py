@@ -39,7 +39,7 @@ def bus(monkeypatch):
 
 
 class Asker:
-    """Has heard `signals` as (path, member, body) since the service had its name."""
+    """Has heard `signals` of the service as (path, member, body)."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -52,7 +52,7 @@ class Asker:
     def _hear(self, message):
         if message.member == "NameOwnerChanged" and message.body[0] == names.BUS_NAME:
             self.served.set()
-        elif message.message_type is MessageType.SIGNAL and self.served.is_set():
+        elif message.message_type is MessageType.SIGNAL and message.sender != _BUS:
             self.signals.append((message.path, message.member, plain(message.body)))
             self._heard.set()
 

@@ -56,6 +56,18 @@ def test_everything_is_found_below_the_root_and_comes_and_goes_with_signals():
     asyncio.run(look())
 
 
+def test_nothing_is_told_before_the_bus_knows_who_may_hear_it():
+    async def look():
+        manager = Manager()
+        async with serving(manager) as (service, asker):
+            assert asker.signals == []
+            manager.here = []
+            service.refresh()
+            assert await asker.heard(2)
+
+    asyncio.run(look())
+
+
 def test_what_the_daemon_waits_for_is_signalled_as_well():
     async def look():
         manager = Manager()
