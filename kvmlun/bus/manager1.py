@@ -122,12 +122,10 @@ class Manager1(Shown):
     @call(action=MANAGE)
     def Drain(self) -> None:
         self.value.drain.begin()
-        self.update(self.value)
 
     @call(action=MANAGE)
     def Resume(self) -> None:
         self.value.drain.end()
-        self.update(self.value)
 
     # A dead host's LUNs
 

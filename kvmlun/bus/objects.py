@@ -61,6 +61,7 @@ def _setter(name: str, write: Callable[[Any], None]) -> Callable[[Shown, Any], N
     def setter(self: Shown, value: Any) -> None:
         try:
             write(value)
+            self.update(self.value)
         except errors.Error as error:
             raise DBusError(names.ERROR + error.name, str(error)) from error
 

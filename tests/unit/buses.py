@@ -57,7 +57,8 @@ class Asker:
             self._heard.set()
 
     async def listen(self):
-        for rule in (f"path_namespace='{names.ROOT}'", "member='NameOwnerChanged'"):
+        signals = (f"path_namespace='{names.ROOT}'", f"path='{names.LOG_CONTROL_PATH}'")
+        for rule in (*signals, "member='NameOwnerChanged'"):
             made = Message(_BUS, f"/{_BUS.replace('.', '/')}", _BUS, "AddMatch",
                            signature="s", body=[f"type='signal',{rule}"])  # fmt: skip
             await self._connection.call(made)

@@ -158,9 +158,12 @@ def test_what_is_explained_and_waited_for_reaches_the_command():
 
 def test_the_log_level_is_set_as_systemd_does():
     async def ask():
-        async with serving(Manager()), Client() as client:
+        async with serving(Manager()) as (_, asker), Client() as client:
             assert await client.log_level() == "info"
             await client.set_log_level("debug")
+            told = [names.LOG_CONTROL, {"LogLevel": "debug"}, []]
+            signal = (names.LOG_CONTROL_PATH, "PropertiesChanged", told)
+            assert await asker.heard(1) == [signal]
             assert (await client.log_level(), root.level) == ("debug", logging.DEBUG)
             with pytest.raises(errors.Invalid, match="no log level loud"):
                 await client.set_log_level("loud")
