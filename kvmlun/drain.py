@@ -43,7 +43,7 @@ class Drain:
         """Raises errors.Storage."""
         if self.since is not None:
             statefile.remove(self._file)
-            log.warning("this host is not drained any more", extra=events.RESUMED())
+            log.info("this host is not drained any more", extra=events.RESUMED())
 
     def refuse(self) -> None:
         """Raise errors.Drained while the host is drained: a LUN was to come."""

@@ -6,6 +6,7 @@ Everything here runs in the loop's thread; state changes need no lock.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 import time
@@ -467,6 +468,14 @@ class Manager:
         return inventory.holds(
             self._leases.all, self.listing, self._logins.logging_in, self._keys.all
         )
+
+    def holders(self) -> list[str]:
+        """Return who needs LUNs here; raises errors.Storage before libvirt has told who runs."""
+        if self.listing is None:
+            problem = self.libvirt_problem or "libvirt was not asked yet; try again"
+            raise errors.Storage(f"nobody knows which VMs run here: {problem}")
+        holds = inventory.holds(self._leases.all, self.listing, (), self._keys.all)
+        return status.holders(dataclasses.replace(self.view(), holds=holds), self.config)
 
     def view(self) -> reconcile.View:
         sessions = sysfs.sessions()

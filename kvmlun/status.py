@@ -109,9 +109,10 @@ def luns(view: View, config: Config) -> list[LunStatus]:
     return found
 
 
-def holders(luns: Iterable[LunStatus]) -> list[str]:
-    """Return who needs LUNs on this host."""
-    return sorted({name for lun in luns for name in lun.domains})
+def holders(view: View, config: Config) -> list[str]:
+    """Return who needs LUNs on this host, also one of which nothing but its address is known."""
+    names = {name for lun in luns(view, config) for name in lun.domains}
+    return sorted(names.union(*view.holds.addresses.values()))
 
 
 def _concerns(view: View, session: Session, disk: Disk) -> bool:

@@ -66,7 +66,7 @@ class Manager1(Shown):
 
     @call(gives="as")
     def ListHolders(self) -> list[str]:
-        return status.holders(status.luns(self.value.view(), self.value.config))
+        return list(self.value.holders())
 
     @call("s", gives="a{sv}")
     async def Explain(self, vm: str) -> Dict:

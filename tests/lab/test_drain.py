@@ -48,3 +48,18 @@ def test_a_reboot_does_not_end_it(s: Stage) -> None:
     assert not vm.is_running(host)
     host.run("kvmlun host resume")
     s.comes_and_goes(vm)
+
+
+@pytest.mark.campaign
+def test_who_is_left_is_not_known_before_libvirt_has_told(s: Stage) -> None:
+    """``drain && reboot`` must not take that for nobody."""
+    host = s.kvms[0]
+    units = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd.service"
+    host.run(f"systemctl stop {units}; systemctl restart kvmlund")
+    try:
+        wait_for("kvmlund", lambda: host.run("kvmlun status", check=False).rc == 0, 20)
+        told = host.run("kvmlun host drain", check=False)
+        assert told.rc == 1 and "nobody knows which VMs run here" in told.err
+    finally:
+        host.run(f"systemctl start {units}")
+        host.run("kvmlun host resume")

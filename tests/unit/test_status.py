@@ -44,8 +44,16 @@ def test_a_vm_with_a_disk_of_this_host_has_no_lun():
     holds = held()
     holds.local = {str(WWID)}
     assert states(worlds.view(holds=holds), EMPTY) == []
-    shown = status.luns(worlds.view(worlds.session(1, worlds.disk()), holds=holds), EMPTY)
-    assert status.holders(shown) == ["vm1"]
+    assert status.holders(worlds.view(holds=holds), EMPTY) == []
+    here = worlds.view(worlds.session(1, worlds.disk()), holds=holds)
+    assert status.holders(here, EMPTY) == ["vm1"]
+
+
+def test_who_has_luns_here_is_told_before_these_are_known():
+    """A VM that starts, by a link that spells an address, while its login is under way."""
+    holds = Holds()
+    holds.address(LUN.address, "vm1")
+    assert status.holders(worlds.view(holds=holds), EMPTY) == ["vm1"]
 
 
 def test_one_lun_behind_two_sessions_is_one_lun():
