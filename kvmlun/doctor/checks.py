@@ -65,11 +65,18 @@ async def kvmlund() -> list[Finding]:
     """Also what it says of reservations, which nobody else may ask a LUN for while VMs run."""
     try:
         async with Client() as client:
-            status = await client.status()
+            found = list(daemon.judge(await client.status(reservations=False)))
+            return found + await _reservations(client)
     except errors.Unreachable as problem:
         return [daemon.silent(str(problem))]
-    host = Host(keys.host_id(), loginprobe.initiator())
-    return [*daemon.judge(status), *daemon.reservations(status, host)]
+
+
+async def _reservations(client: Client) -> list[Finding]:
+    try:
+        host = Host(keys.host_id(), loginprobe.initiator())
+        return list(daemon.reservations(await client.reservations(), host))
+    except errors.Error as problem:
+        return [daemon.unasked(str(problem))]
 
 
 async def hook() -> Finding | None:

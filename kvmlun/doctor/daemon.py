@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..finding import Finding
@@ -20,7 +20,7 @@ def silent(problem: str) -> Finding:
 
 
 def judge(status: Mapping[str, Any]) -> Iterator[Finding]:
-    """Judge what client.Client.status() returned, but for reservations."""
+    """Judge what client.Client.status() returned, but for what targets say of reservations."""
     if problem := status["config_problem"]:
         yield Finding(
             "kvmlund",
@@ -33,19 +33,24 @@ def judge(status: Mapping[str, Any]) -> Iterator[Finding]:
             f"kvmlund can't ask libvirt, so it logs nothing out: {problem}",
             remedy="systemctl status libvirtd (or virtqemud)",
         )
-
-
-def reservations(status: Mapping[str, Any], host: Host) -> Iterator[Finding]:
-    """Judge the same status for what fencing needs of targets, and of this host's name."""
     for problem in status["fencing_problems"]:
         yield _finding(problem, "docs/fencing.md says for each such line what to do")
-    for each in status["reservations"]:
+
+
+def unasked(problem: str) -> Finding:
+    """Tell of a kvmlund that answers, but not what targets say of reservations."""
+    return Finding("reservations", problem, remedy="see kvmlun status", unknown=True)
+
+
+def reservations(told: Iterable[Mapping[str, Any]], host: Host) -> Iterator[Finding]:
+    """Judge what client.Client.reservations() returned, for what fencing needs of targets and of
+    this host's name."""
+    for each in told:
         if not each["fencing"]:
             continue
         name = each["volume"] or each["wwid"]
         if each["can"].startswith(_UNKNOWN):
-            cause = f"what the target of {name} can is {each['can']}"
-            yield Finding("reservations", cause, remedy="see kvmlun status", unknown=True)
+            yield unasked(f"what the target of {name} can is {each['can']}")
         if each["can"].startswith(_LACKS):
             yield _finding(
                 f"{name} is to be fenced, and its target has {each['can']}: the next start of its "

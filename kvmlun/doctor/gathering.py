@@ -24,7 +24,7 @@ async def here() -> Facts:
     """Raises errors.Storage where something can't be read, errors.Unreachable without kvmlund."""
     found, problems = config.read()
     async with Client() as client:
-        luns = (await client.status())["luns"]
+        luns = (await client.status(reservations=False))["luns"]
     allowed = found.settings.portals
     return Facts(
         name=socket.gethostname(),

@@ -1,17 +1,15 @@
 """What of kvmlund's status is a finding."""
 
+import asyncio
+
 import pytest
 
-from kvmlun.doctor import daemon
+from kvmlun import errors
+from kvmlun.doctor import checks, daemon
 from kvmlun.reservation import Host
 
 HOST = Host(0xAAAA, "iqn.2026-11.com.company:kvm1")
-CLEAN = {
-    "config_problem": "",
-    "libvirt_problem": "",
-    "fencing_problems": [],
-    "reservations": [],
-}
+CLEAN = {"config_problem": "", "libvirt_problem": "", "fencing_problems": []}
 LUN = {
     "wwid": "naa.6", "volume": "vm1-root", "fencing": True, "phase": "holder",
     "can": "type 5, kept over a restart",
@@ -20,12 +18,11 @@ LUN = {
 
 
 def found(**changes):
-    status = {**CLEAN, **changes}
-    return [*daemon.judge(status), *daemon.reservations(status, HOST)]
+    return list(daemon.judge({**CLEAN, **changes}))
 
 
 def reservations(**changes):
-    return found(reservations=[{**LUN, **changes}])
+    return list(daemon.reservations([{**LUN, **changes}], HOST))
 
 
 def test_a_clean_status():
@@ -61,3 +58,27 @@ def test_another_host_of_this_hosts_name():
     assert reservations(registrants=cloned, phase="") == []
     other = {"initiator": "iqn.2026-11.com.company:kvm2", "key": "0x0000bbbb00000001"}
     assert reservations(registrants=[*LUN["registrants"], other]) == []
+
+
+class Client:
+    """kvmlund answers, and nobody who would be asked about reservations."""
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def status(self, reservations):
+        return {**CLEAN, "fencing_problems": ["vm1 is suspended"]}
+
+    async def reservations(self):
+        raise errors.Unreachable("kvmlund did not answer within 20 s")
+
+
+def test_targets_that_were_not_asked_are_not_clean(monkeypatch):
+    monkeypatch.setattr(checks, "Client", Client)
+    known, unknown = asyncio.run(checks.kvmlund())
+    assert (known.cause, known.unknown) == ("vm1 is suspended", False)
+    assert (unknown.check, unknown.unknown) == ("reservations", True)
+    assert "20 s" in unknown.cause
