@@ -15,7 +15,7 @@ class Exit(enum.IntEnum):
     OK = 0
     FAILED = 1  # it was tried and did not work
     USAGE = 2  # the command line is wrong; argparse uses 2 as well
-    UNREACHABLE = 3  # kvmlund does not answer
+    UNREACHABLE = 3  # kvmlund does not answer, or not to this user
     UNKNOWN = 4  # no such volume or LUN
     REFUSED = 5  # possible, but against a rule that protects data
     CONFIG = 6  # a configuration file is wrong
@@ -87,7 +87,7 @@ class Unknown(Error):
 
 
 class Unreachable(Error):
-    """kvmlund does not answer."""
+    """kvmlund does not answer, or not to this user."""
 
     name = "Unreachable"
     code = Exit.UNREACHABLE
