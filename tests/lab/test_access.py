@@ -27,6 +27,7 @@ LOOK = [
     f"{STANDARD}.Properties GetAll s {MANAGER}",
     f"{MANAGER} ListVolumes",
     f"{MANAGER} GetVolume s vm1-0",
+    f"{MANAGER} ListHolders",
     f"{MANAGER} DiskXml ss vm1-0 vda",
     f"{MANAGER} Connect ssu vm1-0 operator 60",
     f"{MANAGER} Renew ssu vm1-0 operator 60",
@@ -39,6 +40,8 @@ CHANGE = [
     f"{MANAGER} ComparePin s vm1-0",
     f"{MANAGER} Repin ss vm1-0 {'naa.6001405' + 25 * '0'}",
     f"{MANAGER} GiveUp s vm1",
+    f"{MANAGER} Drain",
+    f"{MANAGER} Resume",
     f"{MANAGER} Reload",
 ]
 # No interface in the header, and the daemon by its unique name.
