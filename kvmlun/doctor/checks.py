@@ -8,7 +8,19 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from .. import commands, config, errors, keys, loginprobe, nodedb, pools, scsi, sysfs, udev
+from .. import (
+    commands,
+    config,
+    errors,
+    keys,
+    libvirtconn,
+    loginprobe,
+    nodedb,
+    pools,
+    scsi,
+    sysfs,
+    udev,
+)
 from ..client import Client
 from ..finding import Finding
 from ..markers import FOLDER as MARKS
@@ -81,6 +93,8 @@ async def _reservations(client: Client) -> list[Finding]:
 
 async def hook() -> Finding | None:
     """Have libvirt call the hook (hookprobe.py tells how, and why nothing comes of it)."""
+    if libvirtconn.is_absent():
+        return None
     with tempfile.TemporaryDirectory(prefix="kvmlun-doctor-", dir="/run") as folder:
         image, definition = Path(folder, "saved"), Path(folder, "other.xml")
         image.write_bytes(hookprobe.saved())

@@ -33,6 +33,13 @@ def judge(status: Mapping[str, Any]) -> Iterator[Finding]:
             f"kvmlund can't ask libvirt, so it logs nothing out: {problem}",
             remedy="systemctl status libvirtd (or virtqemud)",
         )
+    for problem in status["suspended"]:
+        yield Finding(
+            "kvmlund",
+            f"a VM waits for its own LUN: {problem}",
+            remedy="it goes on by itself when the array shows the right LUN again "
+            "(docs/right-disk.md)",
+        )
     for problem in status["fencing_problems"]:
         yield _finding(problem, "docs/fencing.md says for each such line what to do")
 

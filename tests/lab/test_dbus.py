@@ -148,6 +148,8 @@ def test_a_host_without_libvirt(s: Stage) -> None:
         host.run("systemctl restart kvmlund")
         host.run([*environment(volume), "sh", "-e", "-c", blocks()["sh"]], timeout=120)
         assert observe.status(host)["libvirt_problem"] == ""
+        told = json.loads(host.run("kvmlun doctor --json", check=False).out)
+        assert "hook" not in {finding["check"] for finding in told}
         s.wait_clean()
     host.run("systemctl start libvirtd-ro.socket libvirtd-admin.socket")
 

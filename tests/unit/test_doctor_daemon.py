@@ -9,7 +9,7 @@ from kvmlun.doctor import checks, daemon
 from kvmlun.reservation import Host
 
 HOST = Host(0xAAAA, "iqn.2026-11.com.company:kvm1")
-CLEAN = {"config_problem": "", "libvirt_problem": "", "fencing_problems": []}
+CLEAN = {"config_problem": "", "libvirt_problem": "", "suspended": [], "fencing_problems": []}
 LUN = {
     "wwid": "naa.6", "volume": "vm1-root", "fencing": True, "phase": "holder",
     "can": "type 5, kept over a restart",
@@ -34,6 +34,11 @@ def test_a_clean_status():
 def test_problems_of_kvmlunds_own(key):
     (finding,) = found(**{key: "it is so"})
     assert finding.check == "kvmlund" and "it is so" in finding.cause
+
+
+def test_a_vm_that_waits_for_its_lun():
+    (finding,) = found(suspended=["vm1: /dev/sdb is naa.7"])
+    assert finding.check == "kvmlund" and "vm1: /dev/sdb is naa.7" in finding.cause
 
 
 def test_a_line_of_fencing():
