@@ -67,7 +67,7 @@ def _line(line: dict[str, str], how: Looks) -> str:
 
 def _operation(operation: dict[str, Any], how: Looks) -> Iterator[str]:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(operation["at"]))
-    result = f"refused: {operation['result']}" if operation["result"] else "done"
+    result = f"not done: {operation['result']}" if operation["result"] else "done"
     head = f"last {operation['operation']}, {when}, {operation['seconds']:.2f} s: {result}"
     yield f"{errors.printable(head)}\n"
     for step in operation["steps"]:

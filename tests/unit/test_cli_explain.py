@@ -50,7 +50,7 @@ def test_what_was_done_has_the_time_of_each_step():
     assert "last prepare, 20" in text and ", 2.50 s: done\n" in text
     assert "  at   0.25 s    2.00 s  login\n" in text
     assert "  at   2.25 s   goes on  the new disk\n" in text
-    assert "refused: no answer" in text
+    assert "not done: no answer" in text
 
 
 def test_at_a_terminal_a_sentence_is_broken_and_no_name_in_it():
