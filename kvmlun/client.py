@@ -42,16 +42,18 @@ class Client:
         Without `reservations` no target is asked for them.
         """
         objects = await self._call(names.ROOT, names.OBJECT_MANAGER, "GetManagedObjects")
-        manager = await self._call(names.ROOT, names.PROPERTIES, "GetAll", "s", names.MANAGER)
+        manager = plain(
+            await self._call(names.ROOT, names.PROPERTIES, "GetAll", "s", names.MANAGER)
+        )
         by_path = {path: plain(interfaces) for path, interfaces in objects.items()}
         return {
-            "version": plain(manager)["Version"],
-            "libvirt_problem": plain(manager)["LibvirtProblem"],
-            "config_problem": plain(manager)["ConfigProblem"],
-            "suspended": plain(manager)["Suspended"],
-            "fencing_problems": plain(manager)["FencingProblems"],
-            "drained_since": plain(manager)["DrainedSince"],
-            "waiting": [_waiting(each) for each in plain(manager)["Waiting"]],
+            "version": manager["Version"],
+            "libvirt_problem": manager["LibvirtProblem"],
+            "config_problem": manager["ConfigProblem"],
+            "suspended": manager["Suspended"],
+            "fencing_problems": manager["FencingProblems"],
+            "drained_since": manager["DrainedSince"],
+            "waiting": [_waiting(each) for each in manager["Waiting"]],
             "reservations": await self._reservations_or_none() if reservations else [],
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in by_path.values() if names.LUN in i),
@@ -65,9 +67,7 @@ class Client:
 
     async def drained_since(self) -> int:
         """Return since when this host is drained (Unix time), 0 where it is not."""
-        properties = "org.freedesktop.DBus.Properties"
-        asked = names.MANAGER, "DrainedSince"
-        return int(plain(await self._call(names.ROOT, properties, "Get", "ss", *asked)))
+        return int(await self._property("DrainedSince"))
 
     async def holders(self) -> list[str]:
         """Return who has LUNs on this host, at this moment."""
@@ -94,9 +94,7 @@ class Client:
 
     async def waiting(self) -> list[dict[str, Any]]:
         """Return what operations that take long are waiting for."""
-        body = (names.MANAGER, "Waiting")
-        made = await self._call(names.ROOT, names.PROPERTIES, "Get", "ss", *body)
-        return [_waiting(each) for each in plain(made)]
+        return [_waiting(each) for each in await self._property("Waiting")]
 
     async def explain(self, vm: str) -> dict[str, Any]:
         """Return what a start of a VM would do, and what was done for it."""
@@ -182,6 +180,10 @@ class Client:
         return await self._call(
             names.ROOT, names.MANAGER, member, signature, *body, seconds=seconds
         )
+
+    async def _property(self, name: str) -> Any:
+        body = (names.MANAGER, name)
+        return plain(await self._call(names.ROOT, names.PROPERTIES, "Get", "ss", *body))
 
     async def _call(
         self,
