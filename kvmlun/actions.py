@@ -105,7 +105,7 @@ class Actions:
             self._problems[action] = str(failure)
         else:
             log.error("%s failed", action, exc_info=failure)
-            self._problems[action] = "internal error in kvmlund; see journalctl -u kvmlund"
+            self._problems[action] = errors.INTERNAL
         self._changes.signal()
 
     async def all_due(self) -> list[Left]:

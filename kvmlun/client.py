@@ -185,6 +185,10 @@ class Client:
             names.ROOT, names.MANAGER, member, signature, *body, seconds=seconds
         )
 
+    async def _property(self, name: str) -> Any:
+        body = (names.MANAGER, name)
+        return plain(await self._call(names.ROOT, names.PROPERTIES, "Get", "ss", *body))
+
     async def _call(
         self,
         path: str,

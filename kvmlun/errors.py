@@ -7,6 +7,8 @@ terminal: what is wrong, with what, and the remedy where there is one.
 import enum
 
 LONGEST = 1000  # characters in one line, whatever was quoted in it
+# What is told of a failure that is none of the classes here.
+INTERNAL = "internal error in kvmlund; see journalctl -u kvmlund"
 
 
 class Exit(enum.IntEnum):

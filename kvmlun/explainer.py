@@ -125,10 +125,11 @@ class Explainer:
         luns = {(disk.target, link): lun for disk, link, lun in mine}
         shown = [(disk, link) for disk in domain.disks for link in disk.links]
         hidden = [(disk, link) for disk, link, _ in mine if (disk, link) not in shown]
-        return [
-            await self._judged(domain, disk, link, luns.get((disk.target, link)))
+        judged = (
+            self._judged(domain, disk, link, luns.get((disk.target, link)))
             for disk, link in shown + hidden
-        ]
+        )
+        return await asyncio.gather(*judged)
 
     async def _judged(self, domain: Domain, disk: Disk, link: str, lun: Lun | None) -> Known:
         """Judge a link; `lun` is what it is known to mean."""

@@ -126,7 +126,7 @@ class HookServer:
             return _answer(str(error))
         except Exception:
             log.exception("%s failed", what)
-            return _answer("internal error in kvmlund; see journalctl -u kvmlund")
+            return _answer(errors.INTERNAL)
         return _answer("")
 
     async def _call(self, header: Header, xml: bytes) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Callable
 from http import HTTPStatus, client
 
 from . import errors
+
+log = logging.getLogger("kvmlun.metricsserver")
 
 PATH = "/metrics"
 # Any local user may ask: each can take only so much of the daemon's time, memory and files.
@@ -44,8 +47,10 @@ class MetricsServer:
                 )
         except OSError as error:
             self.close()
+            # asyncio's own text names the address once more; a path that is too long has no number.
+            why = os.strerror(error.errno) if error.errno else error
             raise errors.Storage(
-                f"no metrics at {where} (settings.metrics_listen): {os.strerror(error.errno or 0)}"
+                f"no metrics at {where} (settings.metrics_listen): {why}"
             ) from error
 
     def close(self) -> None:
@@ -87,7 +92,11 @@ class MetricsServer:
             return _response(HTTPStatus.NOT_FOUND)
         if method not in ("GET", "HEAD"):
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET, HEAD")
-        kind, text = self._exposition(headers.get("Accept", ""))
+        try:
+            kind, text = self._exposition(headers.get("Accept", ""))
+        except Exception:
+            log.exception("metrics can't be told")
+            return _response(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _response(HTTPStatus.OK, text, method == "GET", Content_Type=kind)
 
 

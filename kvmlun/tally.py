@@ -21,7 +21,7 @@ _RECONCILE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # What may be refused: the hook's operations that wait for an answer, and ours on D-Bus.
 OPERATIONS = ("prepare", "start", "started", "migrate", "restore", "connect")
 INTERNAL = "internal"
-_OF_THE_COMMAND = (errors.Unreachable, errors.Found, errors.Left)
+_OF_THE_COMMAND = (errors.Unreachable, errors.Found, errors.Unsure, errors.Left)
 
 
 class Durations:

@@ -5,6 +5,7 @@ Kept in /run, so that what a VM waited for is known also to the next kvmlund.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -78,8 +79,8 @@ class Traces:
         try:
             with self._under_way(made):
                 yield
-        except errors.Error as error:
-            made.result = str(error)
+        except BaseException as failure:
+            made.result = _why(failure)
             raise
         finally:
             made.seconds = made.passed
@@ -140,6 +141,14 @@ class Traces:
 
     def _read(self, value: dict[str, Any]) -> dict[str, Operation]:
         return {name: _operation(name, each) for name, each in value.items()}
+
+
+def _why(failure: BaseException) -> str:
+    if isinstance(failure, errors.Error):
+        return str(failure)
+    # Whoever asked waits for the next kvmlund then.
+    ended = isinstance(failure, asyncio.CancelledError)
+    return "kvmlund ended meanwhile" if ended else errors.INTERNAL
 
 
 def _last(operations: dict[str, Operation]) -> float:

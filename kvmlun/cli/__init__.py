@@ -42,12 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = known.parse_args(argv)
     try:
         here = getattr(arguments, "here", None)
-        print(here(arguments) if here else asyncio.run(_run(arguments)), end="")
+        print(here(arguments) if here else asyncio.run(_run(arguments)), end="", flush=True)
     except errors.Error as error:
         print(f"kvmlun: {error}", file=sys.stderr)
         return error.code
     except BrokenPipeError:
-        sys.stderr.close()
+        # What is left is not to be tried, and complained of, at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 128 + signal.SIGINT  # as a shell says it
     return errors.Exit.OK

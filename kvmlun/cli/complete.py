@@ -41,9 +41,11 @@ def _volumes(**_: object) -> list[str]:
 def _domains(**_: object) -> list[str]:
     asked = ["virsh", "-c", "qemu:///system", "-r", "list", "--all", "--name"]
     try:
-        return asyncio.run(commands.run(asked, _SECONDS)).out.split()
+        listed = asyncio.run(commands.run(asked, _SECONDS)).out
     except errors.Error:
         return []
+    # A name may have spaces; the last line is empty.
+    return [name for name in listed.splitlines() if name]
 
 
 # By the name that an argument has in the help.

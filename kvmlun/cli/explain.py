@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from .looks import PLAIN, Looks
 if TYPE_CHECKING:
     from ..client import Client
 
-_WIDTH = 10  # of the verdict with what is before and after it
+_WIDTH = 10  # of the verdict with what is before it
 
 
 def add(verbs: arguments.Verbs) -> None:
@@ -36,7 +35,7 @@ async def _explain(client: Client, given: argparse.Namespace) -> str:
 
 def tell(made: dict[str, Any], how: Looks = PLAIN) -> str:
     """Return what Client.explain() gave, for people. Pure."""
-    blocks = [f"{_headline(made)}\n"]
+    blocks = [render.wrap(_headline(made), how.width)]
     for disk, group in itertools.groupby(made["lines"], lambda line: str(line["disk"])):
         lines = [_line(line, how) for line in group]
         blocks.append("".join([f"{errors.printable(disk) or 'the VM'}\n", *lines]))
@@ -45,7 +44,7 @@ def tell(made: dict[str, Any], how: Looks = PLAIN) -> str:
 
 
 def _headline(made: dict[str, Any]) -> str:
-    name = f"{errors.printable(made['name'])} ({made['uuid']})"
+    name = f"{made['name']} ({made['uuid']})"
     if made["running"]:
         return f"{name} is on this host. It has:"
     if any(line["verdict"] == "refused" for line in made["lines"]):
@@ -54,22 +53,15 @@ def _headline(made: dict[str, Any]) -> str:
 
 
 def _line(line: dict[str, str], how: Looks) -> str:
-    text = errors.printable(line["text"])
-    room = how.width and max(how.width - _WIDTH - 2, 20)
-    # At a terminal it is broken between words, never within a name.
-    parts = (
-        textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) if room else []
-    )
-    first, *rest = parts or [text]
     verdict = how.paint(f"{line['verdict']:8}", looks.of_state(line["verdict"]))
-    return f"  {verdict}{first}\n" + "".join(f"{'':{_WIDTH}}{part}\n" for part in rest)
+    return f"  {verdict}{render.wrap(line['text'], how.width, ' ' * _WIDTH)[_WIDTH:]}"
 
 
 def _operation(operation: dict[str, Any], how: Looks) -> Iterator[str]:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(operation["at"]))
-    result = f"refused: {operation['result']}" if operation["result"] else "done"
+    result = f"not done: {operation['result']}" if operation["result"] else "done"
     head = f"last {operation['operation']}, {when}, {operation['seconds']:.2f} s: {result}"
-    yield f"{errors.printable(head)}\n"
+    yield render.wrap(head, how.width)
     for step in operation["steps"]:
         took = "goes on" if step["seconds"] is None else f"{step['seconds']:.2f} s"
         line = f"  at {step['after']:6.2f} s  {took:>8}  {errors.printable(step['text'])}"

@@ -20,8 +20,10 @@ Picture = Callable[[dict[str, Any], Looks], str]
 
 # Changes come in bursts; one picture will do for them.
 _SOAK_SECONDS = 0.2
+_TICK_SECONDS = 1.0  # for what is shown with how long it has lasted
 _HOME, _END_OF_LINE, _REST = "\x1b[H", "\x1b[K\n", "\x1b[J"
-_BEGIN, _END = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, without a cursor
+# Another screen, without a cursor; what is too long is cut, and takes no second line.
+_BEGIN, _END = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 
 
 async def show(client: Client, picture: Picture, stream: TextIO) -> None:
@@ -41,7 +43,7 @@ async def show(client: Client, picture: Picture, stream: TextIO) -> None:
             draw(lambda how: picture(status, how), client.is_served)
             # Nothing is asked again while nothing has changed: only seconds pass.
             with contextlib.suppress(TimeoutError):
-                await within(woken.wait(), 1.0 if status["waiting"] else None)
+                await within(woken.wait(), _TICK_SECONDS if status["waiting"] else None)
             if not woken.is_set():
                 continue
             await asyncio.sleep(_SOAK_SECONDS)

@@ -1,15 +1,15 @@
-"""How values are printed: JSON, and tables of text. Pure."""
+"""How values are printed: JSON, tables and sentences. Pure."""
 
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 
 from .. import errors
 from .looks import PLAIN, Looks, of_state
 
 _GAP = "  "
-_LEAST = 8  # a column is not cut below that
 
 
 def as_json(value: object) -> str:
@@ -44,9 +44,21 @@ def fit(widths: Sequence[int], room: int | None) -> list[int]:
     made = list(widths)
     if room is None:
         return made
-    while sum(made) + len(_GAP) * (len(made) - 1) > room and max(made) > _LEAST:
+    while sum(made) + len(_GAP) * (len(made) - 1) > room and max(made) > 1:
         made[made.index(max(made))] -= 1
     return made
+
+
+def wrap(text: str, width: int | None, indent: str = "") -> str:
+    """Return lines that begin with `indent`, broken between words and never within a name."""
+    text = errors.printable(text)
+    if width is None:
+        return f"{indent}{text}\n"
+    lines = textwrap.wrap(
+        text, max(width, 2 * len(indent), 1), initial_indent=indent, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "".join(f"{line}\n" for line in lines)
 
 
 def shorten(text: str, width: int | None) -> str:

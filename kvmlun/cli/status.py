@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .. import errors
 from . import arguments, live, looks, render, tree, waiting
 from .looks import Looks
 
@@ -41,7 +40,7 @@ async def _status(client: Client, given: argparse.Namespace) -> str:
 
 
 def as_tree(status: dict[str, Any], how: Looks) -> str:
-    return tree.draw(tree.grow(status, socket.gethostname()), how) + _notes(status)
+    return tree.draw(tree.grow(status, socket.gethostname()), how) + _notes(status, how)
 
 
 def table(status: dict[str, Any], how: Looks) -> str:
@@ -58,12 +57,12 @@ def table(status: dict[str, Any], how: Looks) -> str:
         }
         for lun in status["luns"]
     ]
-    return (render.table(rows, how) if rows else "no LUNs\n") + _notes(status)
+    return (render.table(rows, how) if rows else "no LUNs\n") + _notes(status, how)
 
 
-def _notes(status: dict[str, Any]) -> str:
+def _notes(status: dict[str, Any], how: Looks) -> str:
     """Say what is not as it should be, and what is waited for, in a paragraph each."""
-    return "".join(f"\n{errors.printable(note)}\n" for note in _noted(status))
+    return "".join(f"\n{render.wrap(note, how.width)}" for note in _noted(status))
 
 
 def _noted(status: dict[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ ROLE = package.ROOT / "contrib/ansible"
 
 @pytest.mark.campaign
 def test_a_host_from_nothing(s: Stage, tmp_path: Path) -> None:
-    """It installs, a second run changes nothing, and a mistake leaves what is in force."""
+    """It installs, a second run changes nothing, and a mistake changes nothing either."""
     host, volume = s.kvms[0], s.volume("vm1")
     where = {"wwid": volume.wwid, "target": volume.iqn, "portals": list(volume.portals)}
     given = {
@@ -42,6 +42,7 @@ def test_a_host_from_nothing(s: Stage, tmp_path: Path) -> None:
         code, told = play(host, tmp_path, mistaken)
         assert code != 0 and "unknown key" in told, told
         assert volume.wwid in host.run("kvmlun volume show vm1-root").out
+        host.run("kvmlun check")
     finally:
         s.peer.remove(host)
         s.peer.install(host)

@@ -52,6 +52,8 @@ def test_volumes_and_exit_codes(s: Stage) -> None:
     s.vm("vm1", [volume])
     assert volume.wwid in host.run("kvmlun volume list").out
     assert json.loads(host.run("kvmlun volume show vm1-0 --json").out)["target"] == volume.iqn
+    assert offered(host, "kvmlun takeover v") == "vm1"
+    assert offered(host, "kvmlun disk-xml v") == "vm1-0"
     assert host.run("kvmlun volume show nope", check=False).rc == 4
     assert host.run("kvmlun disk-xml vm1-0 --target x", check=False).rc == 2
     assert host.run("kvmlun bogus", check=False).rc == 2
@@ -75,13 +77,6 @@ def test_a_bad_file_keeps_the_old_configuration(s: Stage) -> None:
     assert "z.yaml:2" in host.run("kvmlun status").out
     assert volume.wwid in host.run("kvmlun volume list").out
     assert "x" not in json.loads(host.run("kvmlun volume list --json").out)
-
-
-def test_a_shell_knows_volumes_and_vms(s: Stage) -> None:
-    host = s.kvms[0]
-    s.vm("vm1", [s.volume("vm1")])
-    assert offered(host, "kvmlun takeover v") == "vm1"
-    assert offered(host, "kvmlun disk-xml v") == "vm1-0"
 
 
 def offered(host: machine.Machine, line: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kvmlun import metrics
+from kvmlun import metrics, tally
 from kvmlun.metrics import Seen
 from kvmlun.tally import Tally
 
@@ -105,3 +105,12 @@ def test_the_docs_have_every_metric_with_its_labels():
         there_is[family.name + suffix] = labels - {"le"}
     assert documented == there_is
     assert set(re.findall(r"\bKvmlun\w+", text)) == set(ALERTS)
+
+
+def test_the_docs_have_every_cause_and_the_number_of_series():
+    text = (ROOT / "docs/metrics.md").read_text()
+    table = text.partition("| cause | meaning |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`[^|]+) \|", table, re.M)
+    assert {cause.strip("`") for row in rows for cause in row.split(", ")} == set(tally.causes())
+    found = metrics.metrics(Seen((), (), (), 0, 0, 0, True, True, False), Tally())
+    assert f"the same {sum(len(family.samples) for family in found)} series on" in text

@@ -82,6 +82,14 @@ def test_the_command_exists(line):
         pytest.fail(f"kvmlun does not know: {line}")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_configuration_is_good(page, tmp_path):
+    """A part of one is indented."""
+    for text in re.findall(r"^```yaml\n(\w.*?)^```", page.read_text(), flags=re.M | re.S):
+        (tmp_path / "kvmlun.yaml").write_text(text)
+        assert config.read(tmp_path)[1] == [], text
+
+
 def anchors(page: Path) -> set[str]:
     """Return the names of its headings, as forges make them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M)

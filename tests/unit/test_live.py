@@ -70,19 +70,21 @@ def test_a_picture_is_drawn_at_each_change_and_ends_with_ctrl_c(number):
         async with serving(manager) as (service, _), Client() as client:
             showing = asyncio.ensure_future(live.show(client, picture, screen.stream))
             begin = await screen.shows("LUN idle")
-            assert begin.startswith("\x1b[?1049h\x1b[?25l\x1b[H")
+            assert begin.startswith("\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H")
             manager.here = []
             service.refresh()
             await screen.shows("\x1b[HLUN absent\x1b[K")
             os.kill(os.getpid(), number)
             await asyncio.wait_for(showing, _SECONDS)
-            await screen.shows("\x1b[?25h\x1b[?1049l")
+            await screen.shows("\x1b[?7h\x1b[?25h\x1b[?1049l")
         assert not asked, "targets are not asked at each change"
 
     asyncio.run(play())
 
 
-def test_nothing_is_asked_while_nothing_changes():
+def test_nothing_is_asked_while_nothing_changes(monkeypatch):
+    monkeypatch.setattr(live, "_TICK_SECONDS", 0.05)
+
     async def play():
         manager, screen = Manager(), Screen()
         async with serving(manager) as (service, _), Client() as client:

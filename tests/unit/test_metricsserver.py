@@ -16,7 +16,7 @@ def exposition(accept):
     return "text/plain", f"accepts {accept}\n".encode()
 
 
-def ask(*requests, where):
+def ask(*requests, where, exposition=exposition):
     """Return the answer to each request, all under way at once; b"" for none."""
 
     async def one(request):
@@ -78,6 +78,11 @@ def test_anything_else_gets_an_error(where, request_, status):
     assert answer.startswith(b"HTTP/1.1 " + status) and b"Content-Length: 0\r\n" in answer
 
 
+def test_a_bug_is_an_error_that_is_told(where, caplog):
+    (answer,) = ask(GET, where=where, exposition=lambda accept: 1 / 0)
+    assert answer.startswith(b"HTTP/1.1 500") and "ZeroDivisionError" in caplog.text
+
+
 def test_who_says_nothing_is_let_go(where, monkeypatch):
     monkeypatch.setattr(metricsserver, "_SECONDS", 0.05)
     silent, half = ask(b"", GET[:9], where=where)
@@ -97,6 +102,11 @@ def test_a_socket_that_a_killed_daemon_left_is_taken_over(tmp_path, where):
         left.bind(where)
     (answer,) = ask(GET, where=where)
     assert b"200 OK" in answer and not list(tmp_path.iterdir())
+
+
+def test_a_path_that_is_too_long_is_told(tmp_path):
+    with pytest.raises(errors.Storage, match="metrics_listen.: AF_UNIX path too long"):
+        asyncio.run(MetricsServer(exposition).listen(str(tmp_path / ("ä" * 60))))
 
 
 def test_every_local_user_may_ask_at_the_socket(tmp_path, where):

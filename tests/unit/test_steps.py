@@ -89,6 +89,18 @@ def test_a_failure_is_kept_with_its_reason(traces):
     assert made.result == "no" and 3.0 <= made.seconds < 4.0
 
 
+def test_a_bug_and_an_end_of_kvmlund_are_not_taken_for_done(traces):
+    with pytest.raises(ZeroDivisionError), traces.operation("start", "vm1", UUID):
+        raise ZeroDivisionError
+    with pytest.raises(asyncio.CancelledError), traces.operation("prepare", "vm1", UUID):
+        raise asyncio.CancelledError
+    results = {made.name: made.result for made in traces.of(UUID)}
+    assert results == {
+        "start": errors.INTERNAL,
+        "prepare": "kvmlund ended meanwhile",
+    }
+
+
 def test_what_cost_nothing_is_not_kept(traces, tmp_path):
     with traces.operation("start", "vm1", UUID):
         pass

@@ -60,6 +60,17 @@ def test_the_table_has_a_line_for_each_lun_and_says_what_is_wrong():
     assert status.table(shown([], []), Looks()) == "no LUNs\n"
 
 
+def test_a_table_fits_and_what_is_wrong_below_it_is_broken_between_words():
+    picture = shown([lun()], suspended=[f"vm2: {TARGET} was exchanged"])
+    lines = status.table(picture, Looks(width=60)).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[-2:] == [
+        "suspended until the right LUN is back: vm2:",
+        f"{TARGET} was exchanged",
+    ]
+    assert len(status.as_tree(picture, Looks()).splitlines()) == 8
+
+
 def test_a_drained_host_says_since_when_and_how_to_end_it():
     text = status.table(shown(drained_since=10**9), Looks())
     assert "drained since 2001-09-" in text
