@@ -173,11 +173,6 @@ class Client:
     async def disconnect_volume(self, name: str, owner: str) -> None:
         await self._manager("Disconnect", "ss", name, owner)
 
-    async def _property(self, name: str) -> Any:
-        """Return a property of the manager."""
-        body = (names.MANAGER, name)
-        return plain(await self._call(names.ROOT, names.PROPERTIES, "Get", "ss", *body))
-
     async def _manager(
         self, member: str, signature: str = "", *body: object, seconds: float = _SECONDS
     ) -> Any:
