@@ -177,11 +177,9 @@ class Hold:
         self._told.pop(str(case.request), None)
         if record.phase != HOLDER:
             record = self._keys.change(record, phase=HOLDER, rivals=())
-            told, about = (
-                "%s: holds %s with key %s",
-                events.ARRIVED(domain=record.name, wwid=record.wwid),
-            )
-            log.info(told, record.name, record.wwid, record.key_text, extra=about)
+            told = f"{record.name}: holds {record.wwid} with key {record.key_text}"
+            about = events.ARRIVED(domain=record.name, wwid=record.wwid)
+            log.info("%s", told, extra=about)
             self._changed(record.uuid)
         if record.waits:
             record = await self._standstill.end(record)

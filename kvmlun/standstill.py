@@ -77,11 +77,8 @@ class Standstill:
         waiting = [each for each in (record, *others) if each.waits]
         if waiting and self._may_go_on(record.uuid):
             done = await _soon(self._domains.resume(record.uuid))
-            told, about = (
-                "goes on" if done else "stays paused",
-                events.STANDSTILL_OVER(domain=record.name),
-            )
-            log.warning("%s %s", record.name, told, extra=about)
+            told = f"{record.name} {'goes on' if done else 'stays paused'}"
+            log.warning("%s", told, extra=events.STANDSTILL_OVER(domain=record.name))
         for each in waiting:
             if self._keys.get(each.wwid) == each:
                 self._keys.change(each, waits=False)
