@@ -204,7 +204,8 @@ class Manager:
             raise
         self.config_problem = ""
         count = len(self.config.volumes)
-        log.info("%d volumes in /etc/kvmlun", count, extra=events.CONFIG_READ())
+        volumes = "volume" if count == 1 else "volumes"
+        log.info("%d %s in /etc/kvmlun", count, volumes, extra=events.CONFIG_READ())
         self._watch.configured()
         renewal = asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self._renewals.add(renewal)
