@@ -175,7 +175,8 @@ class Manager:
             self.kick,
         )
         self.explainer = Explainer(
-            lambda: self.listing, lambda: self.libvirt_problem, self._sources, self.hooks,
+            lambda: self.listing, lambda: self.libvirt_problem,
+            lambda uuid: self.libvirt.guest(uuid, in_turn=True), self._sources, self.hooks,
             self.handover, self._maps, ledger, workers, self.traces, self.reservations,
             lambda: self.config.settings.grace,
         )  # fmt: skip
