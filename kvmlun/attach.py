@@ -80,7 +80,7 @@ class Attacher:
             made = record and record.guest and os.path.realpath(request.link) == above.node
             return bool(made)
 
-        what = f"{request}: udev's event for {above.node}, which makes {request.link},"
+        what = f"{request}: udev's event for {above.node}, which makes {request.link}"
         await self._changes.until(ready, deadline, what)
         return wwid
 

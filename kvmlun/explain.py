@@ -92,7 +92,7 @@ def _of_link(domain: Domain, known: Known, world: World, running: bool) -> _Said
     yield from logins
     if REFUSED not in dict(logins):
         yield from _disks(request, known.mapped, there, world, running)
-    yield from _fencing(request, known.disk, world, running)
+    yield from _fencing(request, domain.name, known.disk, world, running)
     if not known.disk.movable:
         cache = known.disk.cache or "default"
         yield NOTE, f"cache='{cache}': a migration would be refused; cache='none' allows it"
@@ -204,7 +204,7 @@ def _disk(
 # fencing
 
 
-def _fencing(request: Request, disk: DomainDisk, world: World, running: bool) -> _Said:
+def _fencing(request: Request, vm: str, disk: DomainDisk, world: World, running: bool) -> _Said:
     if not request.fenced:
         yield NOTE, _unfenced(disk)
         return
@@ -214,8 +214,10 @@ def _fencing(request: Request, disk: DomainDisk, world: World, running: bool) ->
         yield OK, "fenced: this host holds it, the target refuses the writes of others"
     elif holder and world.arriving:
         yield DO, f"fenced: register beside {holder.text}, from which the VM arrives"
+    elif holder and running:
+        yield NOTE, f"fenced: {holder.text} holds it, so nothing here can write: see kvmlun status"
     elif holder:
-        remedy = "if that host is dead: kvmlun takeover"
+        remedy = f"if that host is dead: kvmlun takeover {vm}"
         yield REFUSED, f"fenced: {holder.text} holds it; {remedy}"
     elif running:
         yield NOTE, "fenced, but this host does not hold it: see kvmlun status"

@@ -26,11 +26,12 @@ from .status import ReservationStatus
 from .steps import Operation
 from .sysfs import Session
 from .traces import Traces
-from .wait import Deadline
+from .wait import Deadline, within
 from .worker import Workers
 
 _SECONDS = 10.0
 _PROBE_SECONDS = 2.0
+_LIBVIRT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ class Explanation:
 
 class Explainer:
     """`listing` are the domains here, None before they are known, and `problem` is why libvirt does
-    not answer; `reservations` asks the targets of the LUNs that are here; `grace` is in seconds."""
+    not answer; `ask` looks at one by its UUID; `reservations` asks the targets of the LUNs that are
+    here; `grace` is in seconds."""
 
     def __init__(
         self,
         listing: Callable[[], Listing | None],
         problem: Callable[[], str],
+        ask: Callable[[str], Awaitable[Guest | None]],
         sources: Sources,
         hooks: Hooks,
         handover: Handover,
@@ -64,6 +67,7 @@ class Explainer:
     ) -> None:
         self._listing = listing
         self._problem = problem
+        self._ask = ask
         self._sources = sources
         self._hooks = hooks
         self._handover = handover
@@ -76,7 +80,7 @@ class Explainer:
 
     async def explain(self, vm: str) -> Explanation:
         """`vm` is a domain's name or UUID. Raises errors.Unknown, errors.Storage."""
-        guest = self._guest(vm)
+        guest = await self._fresh(self._guest(vm))
         domain = guest.live or guest.persistent
         if domain is None:
             raise errors.Storage(f"libvirt does not tell the definition of {guest.name} now")
@@ -98,6 +102,19 @@ class Explainer:
             if vm in (guest.name, guest.uuid):
                 return guest
         raise errors.Unknown(f"no domain {vm[:80]!r} is defined on this host")
+
+    async def _fresh(self, guest: Guest) -> Guest:
+        """Return a domain as it is now: libvirt signals no change of a definition by
+        `virsh attach-device --config`. While it does not answer, as it was before."""
+        if self._problem():
+            return guest
+        try:
+            fresh = await within(self._ask(guest.uuid), _LIBVIRT_SECONDS)
+        except (errors.Storage, TimeoutError):
+            return guest
+        if fresh is None:
+            raise errors.Unknown(f"no domain {guest.name[:80]!r} is defined on this host")
+        return fresh
 
     def _before(self, domain: Domain) -> list[Line]:
         made = []

@@ -149,7 +149,9 @@ def mdadm(
     moving = [names[0] for names in members if not names[0].startswith("/dev/disk/")]
     if moving:
         cause += f"; {', '.join(moving)} may have another name after a boot: find one that stays"
-    remedy = f"{_put(taken[1])}, and name each device there that you give an array later"
+    # Debian's package has no such folder.
+    folder = "" if words else f"mkdir -p {MDADM_CONF.rpartition('/')[0]}; "
+    remedy = f"{folder}{_put(taken[1])}, and name each device there that you give an array later"
     line = " ".join(["DEVICE containers", *(names[0] for names in members)])
     return Finding("mdadm", cause, taken[1], (line,), remedy)
 

@@ -132,8 +132,11 @@ class Libvirt:
             return Listing(boottime(), ())
         return await self._call(lambda: self._list(incoming))
 
-    async def guest(self, uuid: str) -> Guest | None:
-        """Look at one domain, None if it is gone; not behind a listing. Raises errors.Storage."""
+    async def guest(self, uuid: str, *, in_turn: bool = False) -> Guest | None:
+        """Look at one domain, None if it is gone. Raises errors.Storage.
+
+        `in_turn` waits for a listing before it, and takes no thread from what protects data.
+        """
 
         def call() -> Guest | None:
             try:
@@ -144,7 +147,7 @@ class Libvirt:
                 return None
             return _guest(domain, frozenset([uuid]))
 
-        return await self._call(call, self._guard)
+        return await self._call(call, None if in_turn else self._guard)
 
     async def set_metadata(self, uuid: str, live: bool, xml: str | None) -> None:
         """Write or (None) remove our element in the live or the persistent definition."""

@@ -175,7 +175,8 @@ class Manager:
             self.kick,
         )
         self.explainer = Explainer(
-            lambda: self.listing, lambda: self.libvirt_problem, self._sources, self.hooks,
+            lambda: self.listing, lambda: self.libvirt_problem,
+            lambda uuid: self.libvirt.guest(uuid, in_turn=True), self._sources, self.hooks,
             self.handover, self._maps, ledger, workers, self.traces, self.reservations,
             lambda: self.config.settings.grace,
         )  # fmt: skip
@@ -204,7 +205,8 @@ class Manager:
             raise
         self.config_problem = ""
         count = len(self.config.volumes)
-        log.info("%d volumes in /etc/kvmlun", count, extra=events.CONFIG_READ())
+        volumes = "volume" if count == 1 else "volumes"
+        log.info("%d %s in /etc/kvmlun", count, volumes, extra=events.CONFIG_READ())
         self._watch.configured()
         renewal = asyncio.ensure_future(self._renew(self.config.volumes.values()))
         self._renewals.add(renewal)

@@ -33,7 +33,8 @@ def _check(given: argparse.Namespace) -> str:
         print(f"kvmlun: {problem}", file=sys.stderr)
     if problems:
         raise problems[-1]
-    return f"{len(found.volumes)} volumes, no mistake\n"
+    count = len(found.volumes)
+    return f"{count} {'volume' if count == 1 else 'volumes'}, no mistake\n"
 
 
 def _missing(volume: Lun) -> Iterator[errors.Config]:

@@ -46,9 +46,11 @@ def tell(made: dict[str, Any], how: Looks = PLAIN) -> str:
 def _headline(made: dict[str, Any]) -> str:
     name = f"{made['name']} ({made['uuid']})"
     if made["running"]:
-        return f"{name} is on this host. It has:"
+        return f"{name} is on this host. It has{':' if made['lines'] else ' no disk.'}"
     if any(line["verdict"] == "refused" for line in made["lines"]):
         return f"{name} is off. A start here would be refused now:"
+    if not made["lines"]:
+        return f"{name} is off. It has no disk, so a start here does not wait for kvmlun."
     return f"{name} is off. A start here would now do this:"
 
 

@@ -47,7 +47,7 @@ async def _drain(client: Client, given: argparse.Namespace) -> str:
     if not left:
         return text or "nobody is left\n"
     print(text, end="", flush=True)
-    raise errors.Left(f"no more LUNs come here, but {len(left)} of those who have some are left")
+    raise errors.Left(f"no more LUNs come here; who has some is named above ({len(left)})")
 
 
 async def _left(client: Client) -> list[str]:

@@ -77,10 +77,8 @@ async def _show(client: Client, given: argparse.Namespace) -> str:
     volume = await client.volume(given.volume)
     if given.json:
         return render.as_json(volume)
-    return "".join(
-        f"{key + ':':11}{', '.join(value) if isinstance(value, list) else value}\n"
-        for key, value in volume.items()
-    )
+    shown = {k: ", ".join(v) if isinstance(v, list) else str(v) for k, v in volume.items()}
+    return "".join(f"{key + ':':11}{text or '-'}\n" for key, text in shown.items())
 
 
 async def _add(client: Client, given: argparse.Namespace) -> str:

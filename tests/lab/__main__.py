@@ -79,7 +79,8 @@ def act(args: argparse.Namespace) -> int:
         case "collect":
             lab.Lab.attach(args.lab).collect(args.folder)
         case "cut" | "restore":
-            getattr(lab.Lab.attach(args.lab)[args.host], args.verb)(args.network)
+            host = lab.Lab.attach(args.lab)[args.host]
+            getattr(host.kernel.namespace, args.verb)(host.spec, spec.network(args.network))
         case power:
             getattr(lab.Lab.attach(args.lab)[args.host], power)()
     return 0

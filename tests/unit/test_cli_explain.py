@@ -42,7 +42,10 @@ def test_the_headline_says_whether_it_would_start():
     refused = explained(("", "refused", "another VM has it"))
     assert "would be refused now" in explain.tell(refused)
     assert "the VM\n  refused another VM has it" in explain.tell(refused)
-    assert "is on this host" in explain.tell(explained(running=True))
+    running = explained(("vda", "ok", "is it"), running=True)
+    assert "is on this host. It has:" in explain.tell(running)
+    assert "It has no disk" in explain.tell(explained())
+    assert "It has no disk" in explain.tell(explained(running=True))
 
 
 def test_what_was_done_has_the_time_of_each_step():

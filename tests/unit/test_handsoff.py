@@ -124,6 +124,11 @@ def test_device_lines_that_do_not(texts):
     assert not more.lines and "not all arrays" in more.cause
 
 
+def test_a_file_of_its_own_gets_its_folder_first():
+    assert mdadm("").remedy.startswith("mkdir -p /etc/mdadm/mdadm.conf.d; put into /etc/")
+    assert mdadm("DEVICE partitions").remedy.startswith("put into 0,")
+
+
 def test_a_member_that_no_device_line_lets_in():
     assert mdadm("DEVICE /dev/sda*\nDEVICE /dev/sdb?", members=MEMBERS)  # sdaa may be a guest's
     assert mdadm("DEVICE /dev/sda1 /dev/sdb?", members=MEMBERS) is None

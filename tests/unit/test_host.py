@@ -50,7 +50,7 @@ def test_nobody_is_left(capsys):
 def test_who_is_left_is_printed_and_ends_it_with_an_error(capsys):
     with pytest.raises(errors.Left) as ended:
         drain(Host(["connected by operator", "vm\n1"]))
-    assert ended.value.code == 9 and "2 of those" in str(ended.value)
+    assert ended.value.code == 9 and "named above (2)" in str(ended.value)
     assert capsys.readouterr() == ("connected by operator\nvm 1\n", "")
 
 
