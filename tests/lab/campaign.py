@@ -86,9 +86,10 @@ def report(results: dict[str, list[Result]], commit: str) -> str:
         "",
         "Made by `python3 -m tests.lab campaign`; do not edit.",
         f"Commit {commit}, except where a row names another. "
-        f"`migrate: there_and_back` moves the guest {ROUND_TRIPS['kvmlun']} times "
-        f"there and back, with the naive hook {ROUND_TRIPS['naive']} times. No row draws random "
-        "numbers.",
+        f"Rows that go round go {ROUND_TRIPS['kvmlun']} times, with the naive hook "
+        f"{ROUND_TRIPS['naive']} times: `migrate: there_and_back`, `fencing_migrate: "
+        "there_and_back`, `fencing_start: prepared_at_the_same_moment` (five starts each time) and "
+        "`started_at_the_same_moment` (one start in four times). No row draws random numbers.",
         "The naive hook logs in at prepare and logs out at release (`tests/lab/naive-hook`). Where "
         "it passes too, the row shows nothing that kvmlun adds; `-` means that the row needs "
         "something that only kvmlun has, `?` that it has not run yet.",

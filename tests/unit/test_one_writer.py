@@ -35,6 +35,7 @@ class Host:
     def __init__(self, number, world, folder):
         self.number, self.world, self.folder = number, world, folder
         self.initiator, self.logins = f"iqn.2026-11.com.example:host{number}", 0
+        self.lives = self.boots = 0  # how often its daemon, and it, have ended
         self.here = False  # libvirt has the domain on this host
         self.leased = False  # a hook has asked for it
         self.taken = False  # over, and not started yet
@@ -44,6 +45,7 @@ class Host:
         self.session = worlds.session(number, disk)
         self.request = Request(LUN, f"/nowhere/sd{number}", False, False, UUID, fenced=True)
         self.tasks = set()
+        self.migrations = set()  # from here; they are libvirt's, and outlive the daemon
         self.boot()
 
     @property
@@ -67,7 +69,8 @@ class Host:
         writer.reach._host_id = lambda: self.number
 
     def die(self):
-        """The daemon only, or with `power` the host."""
+        """The daemon only."""
+        self.lives += 1
         for task in self.tasks:
             task.cancel()
         self.boot()
@@ -78,6 +81,7 @@ class Host:
         self.world.running.discard(self)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.logins += 1
+        self.boots += 1
         self.die()
 
     def leave_window(self):
@@ -88,11 +92,19 @@ class Host:
                 host.here = host.here and host in self.world.running
 
     async def call(self, name, *args, timeout):
+        lives = self.lives
         await self.world.turn()
+        self.check_alive(lives)
         answer = getattr(self.world.target, name)(self.port, *args[3:])
         self.world.check(f"host {self.number}: {name}")
         await self.world.turn()
+        self.check_alive(lives)
         return answer
+
+    def check_alive(self, lives):
+        """A hook that waits for a daemon that has died fails."""
+        if self.lives != lives:
+            raise errors.Storage(f"the daemon of host {self.number} is dead")
 
     async def runs_here(self, _uuid):
         await self.world.turn()
@@ -109,10 +121,11 @@ class Host:
         self.world.run(self, self.seen)
         return True
 
-    def begin(self, call):
+    def begin(self, call, tasks=None):
+        tasks = self.tasks if tasks is None else tasks
         task = asyncio.ensure_future(self._quietly(call))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     async def _quietly(self, call):
         with contextlib.suppress(errors.Error):
@@ -130,24 +143,31 @@ class Host:
             self.leased = False
 
     async def take_over(self):
-        found = await self.fence.others(self.request, WWID, Deadline(60))
-        self.taken = True
-        await self.fence.take_over(self.request, WWID, "vm1", found.keys, Deadline(60))
+        self.leased = True
+        try:
+            found = await self.fence.others(self.request, WWID, Deadline(60))
+            self.taken = True
+            await self.fence.take_over(self.request, WWID, "vm1", found.keys, Deadline(60))
+        finally:
+            self.leased = False
 
-    async def migrate_to(self, other):
-        """libvirt goes on whatever daemons do, once the hooks of the destination are over."""
-        other.leased = True
+    async def migrate_to(self, other, finish):
+        """libvirt goes on whatever daemons do, once the hooks of the destination are over.
+
+        Without `finish` its last answer is lost, so that the source is to go on, too.
+        """
+        other.leased, boots = True, other.boots
         try:
             source = self.key
             await other.fence.expect(other.request, WWID, source, Deadline(60))
             await other.fence.register(other.request, WWID, "vm1", source, Deadline(60))
             await self.world.turn()
-            if self in self.world.running:
+            if self in self.world.running and other.boots == boots:
                 self.world.running.discard(self)
                 other.here, other.told = True, source
                 self.world.run(other, self.seen)
                 await self.world.turn()
-                self.here = False
+                self.here = self.here and not finish
         finally:
             other.leased = False
 
@@ -203,18 +223,20 @@ class World:
             host.lose_power()
         elif event == "destroy":
             # A guest that was shut out has to be seen to before: docs/fencing.md.
-            if other not in self.running:
+            if not (other.here and host in self.running):
                 host.destroy()
-        elif host.tasks:
-            return
+        elif host.tasks or host.migrations or other.migrations:
+            if event == "look" and not host.tasks:
+                host.begin(host.look())
         elif event == "look":
             host.begin(host.look())
         elif event == "start" and not (host.here or host.leased):
             host.begin(host.start())
         elif event == "take-over" and not (host.here or host.leased):
             host.begin(host.take_over())
-        elif event == "migrate" and host in self.running and not other.here and not other.leased:
-            host.begin(host.migrate_to(other))
+        elif event in ("migrate", "lost-finish") and host in self.running and not other.here:
+            if not other.leased:
+                host.begin(host.migrate_to(other, event == "migrate"), host.migrations)
         elif event == "resume" and host.here and host not in self.running and not other.tasks:
             # A source whose migration has failed, for all that it knows.
             settled = all(record.phase in ("holder", LOST) for record in other.kept.all)
@@ -224,7 +246,7 @@ class World:
 
 # Many more find more: KVMLUN_EXAMPLES=20000 takes some five minutes.
 EXAMPLES = int(os.environ.get("KVMLUN_EXAMPLES", "150"))
-EVENTS = "start look look migrate migrate start look migrate take-over resume destroy die power"
+EVENTS = "start look look migrate migrate start look lost-finish take-over resume destroy die power"
 STEPS = st.lists(st.integers(0, 1 << 12), min_size=60, max_size=250)
 
 
@@ -243,7 +265,7 @@ async def play(world, steps):
             await asyncio.sleep(0)
         assert not world.violation
     for host in world.hosts:
-        for task in host.tasks:
+        for task in (*host.tasks, *host.migrations):
             task.cancel()
 
 
