@@ -313,9 +313,9 @@ def report(moves: Moves, splits: dict[str, list[Split]]) -> str:
         "The destination carries out Finish, and its answer is lost on the way: libvirt resumes "
         "the source as well. Times are seconds after the guest went on there; `both` "
         "is how long both guests could write, `by the loser` how many blocks the source's guest "
-        "reported in that time (one of them may be written before it was stopped), and data is `whole` if every block that the winner's guest was told "
-        "is written is there, in its order. In the end one guest went on each time, and the "
-        "source's was paused.",
+        "reported in that time (one of them may be written before it was stopped), and data is "
+        "`whole` if every block that the winner's guest was told is written is there, in its "
+        "order. In the end one guest went on each time, and the source's was paused.",
         "",
         "| what else happens | preempt | source resumed | both | by the loser | data |",
         "|---|---|---|---|---|---|",
