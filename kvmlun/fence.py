@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from . import errors, events, reservation
 from .keys import ARRIVING, HOLDER, STARTING, Keys, Record
 from .lun import Wwid
-from .reach import Reach
+from .reach import SECONDS, Reach
 from .registrar import Registrar
 from .request import Request
 from .reservation import Registration, Reservation
@@ -22,7 +22,6 @@ from .wait import Deadline
 
 log = logging.getLogger("kvmlun.fence")
 
-_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _LOSER_SECONDS = 3.0
 
@@ -116,10 +115,10 @@ class Fence:
 
         The target may have lost all registrations, of which the source has its own again.
         """
-        async with self._reach.turn(record.wwid, Deadline(_SECONDS)):
+        async with self._reach.turn(record.wwid, Deadline(SECONDS)):
             if self._keys.get(record.wwid) != record or not self._reach.up(record.request):
                 return
-            registrar = self._reach.lun(record.request, record.wwid, Deadline(_SECONDS))
+            registrar = self._reach.lun(record.request, record.wwid, Deadline(SECONDS))
             found = await registrar.status()
             if found.holder and found.holder.key in record.rivals and not found.has(record.key):
                 await registrar.register(record, found.stale(registrar.host))

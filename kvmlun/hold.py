@@ -15,7 +15,7 @@ from .fence import Fence
 from .fencing import Step, due, victim
 from .keys import ARRIVING, BEGINNING, HOLDER, LOST, REGAINING, WAITING, Keys, Record
 from .lun import Wwid
-from .reach import Reach
+from .reach import SECONDS, Reach
 from .registrar import Registrar
 from .request import Request
 from .reservation import Reservation
@@ -26,7 +26,6 @@ from .withdraw import Withdrawal
 
 log = logging.getLogger("kvmlun.hold")
 
-_SECONDS = 10.0
 _STEPS = 5  # more than any domain needs to become the holder
 
 
@@ -131,26 +130,26 @@ class Hold:
 
     async def hold(self, domain: Watched, request: Request, wwid: Wwid) -> None:
         """Do whatever makes a domain that runs here the holder, or suspend it."""
-        async with self._reach.turn(str(wwid), Deadline(_SECONDS)):
+        async with self._reach.turn(str(wwid), Deadline(SECONDS)):
             for _ in range(_STEPS):
-                registrar = self._reach.lun(request, str(wwid), Deadline(_SECONDS))
+                registrar = self._reach.lun(request, str(wwid), Deadline(SECONDS))
                 record = self._keys.get(str(wwid))
                 if record and record.uuid != domain.uuid:
                     return
                 case = _Case(domain, request, registrar, await registrar.status(), record)
                 step = due(record, case.found, registrar.host)
+                if step is Step.NOTHING:
+                    return await self._held(case)
                 # What is known of the domain is from a while ago.
-                if step is not Step.NOTHING and not await self._standstill.runs_here(domain.uuid):
+                if not await self._standstill.runs_here(domain.uuid):
                     return
-                if await self._do(step, case):
-                    return
+                if step is Step.LOSE:
+                    return await self._lose(case)
+                await self._do(step, case)
             raise errors.Storage(f"{request}: it did not become the holder in {_STEPS} steps")
 
-    async def _do(self, step: Step, case: _Case) -> bool:
-        """Do one step; False if what came of it shows when the target is asked again."""
-        if step in (Step.NOTHING, Step.LOSE):
-            await (self._held(case) if step is Step.NOTHING else self._lose(case))
-            return True
+    async def _do(self, step: Step, case: _Case) -> None:
+        """Do one step; what came of it shows when the target is asked again."""
         record, found, registrar = case.record, case.found, case.registrar
         if step is Step.FOREIGN and found.holder:
             raise errors.Refused(
@@ -169,7 +168,6 @@ class Hold:
             await self._regain(record, case)
         else:
             await self._turn_on(case)
-        return False
 
     async def _held(self, case: _Case) -> None:
         record = case.record

@@ -76,7 +76,7 @@ class Hooks:
         await self._precedence.free(seconds)
 
     async def prepare(self, domain: Domain, began: float, deadline: Deadline) -> None:
-        """Make every LUN of a domain ready, under a lease. Raises errors.Error to refuse."""
+        """Make every LUN of a domain ready, under a lease."""
         with self._precedence.held(), self._traced("prepare", domain, boottime() - began):
             try:
                 await self._prepare(domain, began, deadline)

@@ -19,6 +19,8 @@ from .sysfs import Disk, Session
 from .wait import Deadline, turn
 from .worker import Workers
 
+SECONDS = 10.0  # for what is due on a LUN while no hook waits for it
+
 
 class Reach:
     """Methods raise errors.Error; those that lead to a LUN raise errors.Storage where no session

@@ -13,6 +13,7 @@ from .wait import within
 log = logging.getLogger("kvmlun.standstill")
 
 _LIBVIRT_SECONDS = 3.0
+_STOPPED = (*WAITING, LOST)
 
 
 class Domains(Protocol):
@@ -45,7 +46,7 @@ class Standstill:
 
     def stops(self, uuid: str) -> bool:
         """Tell whether a domain must not go on for now."""
-        return any(r.waits or r.phase in (*WAITING, LOST) for r in self._keys.of(uuid))
+        return any(r.waits or r.phase in _STOPPED for r in self._keys.of(uuid))
 
     async def runs_here(self, uuid: str) -> bool:
         """Tell whether a domain is here and not in transit."""
@@ -72,7 +73,7 @@ class Standstill:
     async def end(self, record: Record) -> Record:
         """Let a domain that was suspended for this LUN go on, if nothing else is in its way."""
         others = [r for r in self._keys.of(record.uuid) if r.wwid != record.wwid]
-        if any(r.phase in (*WAITING, LOST) for r in others):
+        if any(r.phase in _STOPPED for r in others):
             return record  # the last one of them lets it go on
         waiting = [each for each in (record, *others) if each.waits]
         if waiting and self._may_go_on(record.uuid):

@@ -19,6 +19,8 @@ _TRIES, _SECONDS = 40, 0.25
 
 
 class Telling:
+    """What can't be written now is logged, and written with a later listing."""
+
     def __init__(self, libvirt: Libvirt, config: Callable[[], Config], keys: Keys) -> None:
         self._libvirt = libvirt
         self._config = config
@@ -26,7 +28,7 @@ class Telling:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def all(self, listing: Listing) -> None:
-        """Write what differs; what can't be written is tried again with the next listing."""
+        """Write what differs in the definitions of these domains."""
         for write in metadata.wanted(listing, sysfs.sessions(), self._config(), self._keys.all):
             try:
                 await self._libvirt.set_metadata(write.uuid, write.live, write.xml)

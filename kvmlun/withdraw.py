@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from . import errors, events, reservation, sysfs
 from .keys import Keys, Record
-from .reach import Reach
+from .reach import SECONDS, Reach
 from .registrar import Registrar
 from .reservation import Host
 from .sysfs import Disk
@@ -16,7 +16,6 @@ from .wait import Deadline
 
 log = logging.getLogger("kvmlun.withdraw")
 
-_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 
 
@@ -38,7 +37,7 @@ class Withdrawal:
         patience, problem = Deadline(grace), "no session to it is up"
         while True:
             at_once = not patience.left
-            async with self._reach.turn(record.wwid, Deadline(_SECONDS)):
+            async with self._reach.turn(record.wwid, Deadline(SECONDS)):
                 if self._keys.get(record.wwid) != record or needed(record):
                     return
                 paths = [(session.up, disk) for session in sysfs.sessions()
@@ -61,7 +60,7 @@ class Withdrawal:
 
     async def _gone(self, record: Record, disks: Sequence[Disk], at_once: bool) -> bool:
         """Have a key off the target; False while somebody may still be about to preempt it."""
-        registrar = self._reach.bare(record.wwid, disks, Deadline(_SECONDS))
+        registrar = self._reach.bare(record.wwid, disks, Deadline(SECONDS))
         found = await registrar.status()
         if found.has(record.key):
             others = found.keys - {record.key}

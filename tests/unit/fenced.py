@@ -27,6 +27,16 @@ def at_once(monkeypatch):
     monkeypatch.setattr(fence, "_LOSER_SECONDS", 0.0)
 
 
+def one_writer(host_id, workers, keys, domains, uses=lambda _: True):
+    """What a host has without a manager: nobody else stops its domain, or is told of changes."""
+    made = OneWriter(
+        workers, None, keys, None, None, domains, uses, lambda _: True, lambda _: True,
+        lambda: 0.0, lambda _: None, lambda: None,
+    )  # fmt: skip
+    made.reach._host_id = lambda: host_id
+    return made
+
+
 class Paths:
     """Sends what is for a path to the target, from that path's initiator port."""
 
@@ -62,11 +72,7 @@ class Host:
 
     def __init__(self, folder, monkeypatch):
         self.target, self.guest, self.keys = Target(), Guest(), Keys(folder)
-        writer = OneWriter(
-            Paths(self.target), None, self.keys, None, None, self.guest, lambda _: True,
-            lambda _: True, lambda _: True, lambda: 0.0, lambda _: None, lambda: None,
-        )  # fmt: skip
-        writer.reach._host_id = lambda: 1
+        writer = one_writer(1, Paths(self.target), self.keys, self.guest)
         self.fence, self.hold, self.withdrawal = writer.fence, writer.hold, writer.withdrawal
         self.there = 2
         monkeypatch.setattr("kvmlun.sysfs.sessions", self._sessions)

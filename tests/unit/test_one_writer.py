@@ -18,13 +18,12 @@ from hypothesis import strategies as st
 
 from kvmlun import errors
 from kvmlun.keys import LOST, Keys
-from kvmlun.onewriter import OneWriter
 from kvmlun.request import Request
 from kvmlun.rounds import Watched
 from kvmlun.wait import Deadline
 
 from . import worlds
-from .fenced import at_once
+from .fenced import at_once, one_writer
 from .targets import Target
 from .worlds import LUN, UUID, WWID
 
@@ -60,13 +59,9 @@ class Host:
 
     def boot(self):
         self.kept = Keys(self.folder)
-        writer = OneWriter(
-            self, None, self.kept, None, None, self, lambda _: self.here, lambda _: True,
-            lambda _: True, lambda: 0.0, lambda _: None, lambda: None,
-        )  # fmt: skip
+        writer = one_writer(self.number, self, self.kept, self, lambda _: self.here)
         self.fence, self.hold, self.withdrawal = writer.fence, writer.hold, writer.withdrawal
         self.stops = writer.standstill.stops
-        writer.reach._host_id = lambda: self.number
 
     def die(self):
         """The daemon only."""
@@ -167,7 +162,8 @@ class Host:
                 other.here, other.told = True, source
                 self.world.run(other, self.seen)
                 await self.world.turn()
-                self.here = self.here and not finish
+                if finish:
+                    self.here = False
         finally:
             other.leased = False
 
@@ -225,11 +221,11 @@ class World:
             # A guest that was shut out has to be seen to before: docs/fencing.md.
             if not (other.here and host in self.running):
                 host.destroy()
-        elif host.tasks or host.migrations or other.migrations:
-            if event == "look" and not host.tasks:
-                host.begin(host.look())
         elif event == "look":
-            host.begin(host.look())
+            if not host.tasks:
+                host.begin(host.look())
+        elif host.tasks or host.migrations or other.migrations:
+            return
         elif event == "start" and not (host.here or host.leased):
             host.begin(host.start())
         elif event == "take-over" and not (host.here or host.leased):
