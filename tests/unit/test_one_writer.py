@@ -224,17 +224,19 @@ class World:
         elif event == "look":
             if not host.tasks:
                 host.begin(host.look())
-        elif host.tasks or host.migrations or other.migrations:
-            return
-        elif event == "start" and not (host.here or host.leased):
-            host.begin(host.start())
-        elif event == "take-over" and not (host.here or host.leased):
-            host.begin(host.take_over())
-        elif event in ("migrate", "lost-finish") and host in self.running and not other.here:
-            if not other.leased:
+        elif not (host.tasks or host.migrations or other.migrations):
+            self.ask(event, host, other)
+
+    def ask(self, event, host, other):
+        """What libvirt asks of a host that is at nothing else."""
+        if event in ("start", "take-over"):
+            if not (host.here or host.leased):
+                host.begin(host.start() if event == "start" else host.take_over())
+        elif event in ("migrate", "lost-finish"):
+            if host in self.running and not (other.here or other.leased):
                 host.begin(host.migrate_to(other, event == "migrate"), host.migrations)
-        elif event == "resume" and host.here and host not in self.running and not other.tasks:
-            # A source whose migration has failed, for all that it knows.
+        elif host.here and host not in self.running and not other.tasks:
+            # A source whose migration has failed, for all that it knows, is resumed.
             settled = all(record.phase in ("holder", LOST) for record in other.kept.all)
             if settled and not host.stops(UUID):
                 self.run(host, host.seen)
