@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import config, errors
+from .. import config, errors, yamlfile
 from ..lun import Lun
+from ..yamlfile import Node
 from . import arguments
 
 
@@ -27,7 +28,8 @@ def _check(given: argparse.Namespace) -> str:
     for file in sorted((given.folder / "volumes.d").glob("*.yml")):
         problems.append(errors.Config(f"{file}: is not read; name it {file.stem}.yaml"))
     if given.folder == config.FOLDER:
-        problems += [p for lun in found.volumes.values() for p in _missing(lun)]
+        for name, volume in found.volumes.items():
+            problems += _missing(volume, found.files[name])
         problems += _no_folder(found.settings.metrics_folder)
     for problem in problems[:-1]:
         print(f"kvmlun: {problem}", file=sys.stderr)
@@ -37,7 +39,7 @@ def _check(given: argparse.Namespace) -> str:
     return f"{count} {'volume' if count == 1 else 'volumes'}, no mistake\n"
 
 
-def _missing(volume: Lun) -> Iterator[errors.Config]:
+def _missing(volume: Lun, file: Path) -> Iterator[errors.Config]:
     """Yield what a volume names that this host has not, or not as it has to be."""
     from .. import nodedb, secrets
 
@@ -47,14 +49,21 @@ def _missing(volume: Lun) -> Iterator[errors.Config]:
             secrets.load(volume.secret)
     except errors.Config as problem:
         yield problem
-    try:
-        for iface in volume.ifaces:
+    for number, iface in enumerate(volume.ifaces):
+        try:
             nodedb.binding(iface)
-    except errors.Storage as problem:
-        yield errors.Config(f"volume {volume.volume}: {problem}")
+        except errors.Storage as problem:
+            yield _node(file, "volumes", str(volume.volume), "ifaces", number).error(str(problem))
 
 
 def _no_folder(path: str | None) -> Iterator[errors.Config]:
     """Yield that the folder for metrics is not there; it is not for kvmlun to make."""
     if path and not os.path.isdir(path):
-        yield errors.Config(f"settings.metrics_folder: {path} is no folder of this host")
+        where = _node(config.FOLDER / "kvmlun.yaml", "settings", "metrics_folder")
+        yield where.error(
+            f"{path} is no folder of this host; name the one that node_exporter reads"
+        )
+
+
+def _node(file: Path, *path: str | int) -> Node:
+    return yamlfile.load(file).at(path)

@@ -97,7 +97,7 @@ def test_check_tells_what_is_not_there(s: Stage, host: Machine) -> None:
     text = "\n".join(lines)
     assert "/etc/kvmlun/volumes.d/a.yml: is not read; name it a.yaml" in text
     assert "/etc/kvmlun/secrets/loose: mode 0644 lets others at it" in text
-    assert "volume vm1-0: open-iscsi has no iface c0 " in text
+    assert ": volumes.vm1-0.ifaces[0]: open-iscsi has no iface c0 " in text
     assert told(host, "check", "/etc/kvmlun/kvmlun.yaml")[0] == 6
 
 
