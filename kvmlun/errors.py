@@ -4,6 +4,8 @@ The text of an error is one line that an operator reads in ``virsh`` or on a
 terminal: what is wrong, with what, and the remedy where there is one.
 """
 
+from __future__ import annotations
+
 import enum
 
 LONGEST = 1000  # characters in one line, whatever was quoted in it
@@ -12,18 +14,29 @@ INTERNAL = "internal error in kvmlund; see journalctl -u kvmlund"
 
 
 class Exit(enum.IntEnum):
-    """Exit codes of ``kvmlun``. They are part of the interface: never renumber."""
+    """Exit codes of ``kvmlun``, with their meaning. They are part of the interface: never renumber.
 
-    OK = 0
-    FAILED = 1  # it was tried and did not work
-    USAGE = 2  # the command line is wrong; argparse uses 2 as well
-    UNREACHABLE = 3  # kvmlund does not answer, or not to this user
-    UNKNOWN = 4  # no such volume or LUN
-    REFUSED = 5  # possible, but against a rule that protects data
-    CONFIG = 6  # a configuration file is wrong
-    FOUND = 7  # kvmlun doctor has found something
-    UNSURE = 8  # kvmlun doctor has found nothing, but could not look at everything
-    LEFT = 9  # kvmlun host drain: somebody still has LUNs here
+    argparse, and a shell for who ends by a signal, use 2 and 130 as well.
+    """
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> Exit:
+        made = int.__new__(cls, code)
+        made._value_, made.meaning = code, meaning
+        return made
+
+    OK = 0, "done"
+    FAILED = 1, "it was tried and did not work"
+    USAGE = 2, "wrong arguments, or a value of the wrong form"
+    UNREACHABLE = 3, "no answer from kvmlund, or none for this user"
+    UNKNOWN = 4, "no such volume, LUN or connection"
+    REFUSED = 5, "refused, because doing it could harm data, or because the host is drained"
+    CONFIG = 6, "a configuration file is wrong"
+    FOUND = 7, "something was found (kvmlun doctor)"
+    UNSURE = 8, "nothing was found, but not everything could be looked at (kvmlun doctor)"
+    LEFT = 9, "the host is drained, but somebody still has LUNs here (kvmlun host drain)"
+    INTERRUPTED = 130, "ended by Ctrl-C; status --watch and events --follow end with 0 then"
 
 
 class Error(Exception):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kvmlun import __version__, cli, schema
+from kvmlun import __version__, cli, errors, schema
 
 HERE = Path(__file__).parent
 
@@ -66,6 +66,11 @@ def _takes_value(action: argparse.Action) -> bool:
     return bool(action.option_strings) and action.nargs != 0
 
 
+def _status() -> Iterator[str]:
+    for code in errors.Exit:
+        yield from (".TP", f".B {code}", _roff(_sentence(code.meaning)))
+
+
 def _keys(members: Mapping[str, Any], required: list[str]) -> Iterator[str]:
     for name, member in members.items():
         default = "required" if name in required else _default(member)
@@ -91,7 +96,7 @@ def _volume() -> Iterator[str]:
 
 
 def _sentence(text: str) -> str:
-    """Return argparse's help, which begins small and ends open."""
+    """Return a text of the program's, which begins small and ends open."""
     return text[:1].upper() + text[1:] + ("" if text.endswith("…") else ".")
 
 
@@ -101,7 +106,7 @@ def _roff(text: str) -> str:
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
-_PARTS = {"COMMANDS": _commands, "SETTINGS": _settings, "VOLUME": _volume}
+_PARTS = {"COMMANDS": _commands, "STATUS": _status, "SETTINGS": _settings, "VOLUME": _volume}
 
 
 def main(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is left is not to be tried, and complained of, at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT  # as a shell says it
+        return errors.Exit.INTERRUPTED
     return errors.Exit.OK
 
 
