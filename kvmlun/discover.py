@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from . import errors, yamlfile
+from . import errors, sizes, yamlfile
 from .config import Config
 from .libiscsi import FoundLun, Initiator
 from .lun import LunAddress, Portal, Wwid
@@ -34,7 +34,7 @@ def discover(initiator: Initiator, portal: Portal, catalog: Config, secret: str 
             if made.problem:
                 lines.append(f"  # {made.problem}")
                 continue
-            lines.append(f"  # {lun.size / 2**30:.4g} GiB")
+            lines.append(f"  # {sizes.text(lun.size)}")
             volume = {**made.volume, **({"secret": secret} if secret else {})}
             text = yamlfile.dump({_unique(made.name, names): volume})
             lines += [f"  {line}" for line in text.splitlines()]

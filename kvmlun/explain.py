@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import errors, links, loginprobe, ours, proof
+from . import errors, links, loginprobe, ours, proof, sizes
 from .attach import find_disk
 from .domxml import Disk as DomainDisk
 from .domxml import Domain
@@ -172,7 +172,7 @@ def _disks(
     if not seen and running:
         yield NOTE, "its disk does not answer now: no session is up that has it"
     elif not seen:
-        size = f", at least {request.lun.size / 2**30:.4g} GiB" if request.lun.size else ""
+        size = f", at least {sizes.text(request.lun.size)}" if request.lun.size else ""
         must = f": it must be {request.pinned}{size}" if request.pinned else ""
         yield DO, f"scan for LUN {request.lun.address.lun}, mark it a guest's, wait for udev"
         yield DO, f"ask the disk itself who it is (INQUIRY, VPD page 0x83){must}"
@@ -197,7 +197,7 @@ def _disk(
         yield REFUSED, str(problem)
         return
     above = f", a path of /dev/{disk.map}" if disk.map else ""
-    size = f"{facts['size'] / 2**30:.4g} GiB"
+    size = sizes.text(facts["size"])
     yield OK, f"{disk.node}{above} says itself that it is {wwid}, {size}"
 
 

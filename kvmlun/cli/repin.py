@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from .. import sizes
 from . import arguments
 from .confirm import confirm
 
@@ -25,7 +26,7 @@ async def _repin(client: Client, given: argparse.Namespace) -> str:
     pinned, found = ", ".join(made["pinned"]) or "nothing", made["found"]
     if made["pinned"] == [found]:
         return f"{name} is {found}, as pinned\n"
-    told = f"{name}\n  pinned:    {pinned}\n  there now: {found}, {made['size'] / 2**30:.4g} GiB\n"
+    told = f"{name}\n  pinned:    {pinned}\n  there now: {found}, {sizes.text(made['size'])}\n"
     confirm(told, f"VMs will use it in place of {pinned}.", given.yes)
     made = await client.repin(given.what, found)
     lines = [f"{name} is {found} from now on"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .. import errors
+from .. import errors, sizes
 from .looks import FAINT, PLAIN, Looks, of_state
 from .render import shorten
 
@@ -52,7 +52,7 @@ def session_ids(lun: Lun) -> set[int]:
 
 
 def _lun(lun: Lun) -> Branch:
-    size = f"{lun['size'] / 2**30:.4g} GiB" if lun["size"] else ""
+    size = sizes.text(lun["size"]) if lun["size"] else ""
     words = [f"LUN {lun['lun']}", lun["volume"], lun["wwid"], size, lun["device"], lun["state"]]
     users = tuple(Branch(user) for user in lun["domains"])
     if lun["device"] and lun["link"]:

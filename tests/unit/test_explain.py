@@ -48,7 +48,7 @@ def test_a_lun_that_is_not_here_is_brought_step_by_step():
     (_, origin), (_, login), (_, scan), (_, proof), (_, unfenced) = lines
     assert "volume vm1-0 in /etc/kvmlun" in origin and str(WWID) in origin
     assert login == f"log in to {TARGET} at 10.77.1.1:3260"
-    assert "scan for LUN 0" in scan and f"it must be {WWID}, at least 0.0625 GiB" in proof
+    assert "scan for LUN 0" in scan and f"it must be {WWID}, at least 64 MiB" in proof
     assert "not fenced" in unfenced
 
 

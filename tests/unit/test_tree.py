@@ -16,7 +16,7 @@ def test_host_target_session_lun_link_vm():
         "kvm1",
         f"└─ {TARGET}",
         "   └─ session 1 10.77.1.1:3260 LOGGED_IN",
-        f"      └─ LUN 0 vm1-0 {WWID} 0.0625 GiB /dev/sda in-use",
+        f"      └─ LUN 0 vm1-0 {WWID} 64 MiB /dev/sda in-use",
         f"         └─ {LINK}",
         "            └─ vm1",
     ]
@@ -28,7 +28,7 @@ def test_a_lun_hangs_below_each_of_its_sessions_and_without_one_below_its_target
     lines = drawn(shown([both, absent(lun=3)], [session(), two]))
     assert sum(WWID in line for line in lines) == 2
     assert "   ├─ session 2 10.77.2.1:3260 b FAILED (borrowed)" in lines
-    assert lines[-1] == f"   └─ LUN 3 data-0 {OTHER_WWID} 0.0625 GiB absent"
+    assert lines[-1] == f"   └─ LUN 3 data-0 {OTHER_WWID} 64 MiB absent"
     assert "   │  │  └─ vm1" not in lines and "   │        └─ vm1" in lines
 
 
