@@ -36,16 +36,18 @@ PLAIN = Looks()
 
 
 def of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Looks:
-    """Find out what `stream` is. NO_COLOR is that of no-color.org."""
+    """Find out what `stream` is. NO_COLOR is that of no-color.org, COLUMNS POSIX's."""
     lines = (stream.encoding or "").lower().startswith("utf")
+    told = environ.get("COLUMNS", "")
+    columns = int(told) if told.isdecimal() else 0
     if not stream.isatty():
-        return Looks(lines=lines)
+        return Looks(width=columns or None, lines=lines)
     moves = environ.get("TERM", "dumb") != "dumb"
     size = os.get_terminal_size(stream.fileno())
-    # A serial console has no size.
+    # A serial console has no size. COLUMNS may be of before a terminal's was changed.
     return Looks(
         colours=moves and not environ.get("NO_COLOR"),
-        width=size.columns or None,
+        width=size.columns or columns or None,
         height=size.lines or None,
         moves=moves,
         lines=lines,

@@ -28,8 +28,13 @@ def table(rows: list[dict[str, str]], looks: Looks = PLAIN) -> str:
     return "".join(_line(line, dict(zip(heads, widths, strict=True)), looks) for line in lines)
 
 
+def width(rows: list[dict[str, str]]) -> int:
+    """Return how wide their table is where nothing is cut."""
+    return max(map(len, table(rows).splitlines()))
+
+
 def _line(line: dict[str, str], widths: dict[str, int], looks: Looks) -> str:
-    cells = {key: shorten(line[key], width).ljust(width) for key, width in widths.items()}
+    cells = {key: _cell(line[key], width).ljust(width) for key, width in widths.items()}
     last = list(cells)[-1]
     cells[last] = cells[last].rstrip()
     if "STATE" in cells:
@@ -37,6 +42,13 @@ def _line(line: dict[str, str], widths: dict[str, int], looks: Looks) -> str:
             cells["STATE"], of_state(line["STATE"]) * (line["STATE"] != "STATE")
         )
     return _GAP.join(cells.values()).rstrip() + "\n"
+
+
+def _cell(text: str, width: int) -> str:
+    """Cut a name in its middle, and what has words or several names at its end."""
+    if " " not in text or len(text) <= width:
+        return shorten(text, width)
+    return f"{text[: width - 1]}…"
 
 
 def fit(widths: Sequence[int], room: int | None) -> list[int]:

@@ -44,20 +44,37 @@ def as_tree(status: dict[str, Any], how: Looks) -> str:
 
 
 def table(status: dict[str, Any], how: Looks) -> str:
-    rows = [
-        {
-            "VOLUME": lun["volume"] or "-",
-            "WWID": lun["wwid"],
-            "STATE": lun["state"],
-            "DEVICE": lun["device"] or "-",
-            "LINK": lun["link"].removeprefix("/dev/disk/by-id/") or "-",
-            "SESSIONS": _sessions(lun, status["sessions"]),
-            "FENCING": _fencing(lun, status["reservations"]),
-            "VMS": ", ".join(lun["domains"]) or "-",
-        }
-        for lun in status["luns"]
-    ]
-    return (render.table(rows, how) if rows else "no LUNs\n") + _notes(status, how)
+    if not status["luns"]:
+        return "no LUNs\n" + _notes(status, how)
+    rows = [_row(lun, status) for lun in status["luns"]]
+    if how.width and render.width(rows) > how.width:
+        rows = [_row(lun, status, short=True) for lun in status["luns"]]
+    return render.table(rows, how) + _notes(status, how)
+
+
+def _row(lun: dict[str, Any], status: dict[str, Any], *, short: bool = False) -> dict[str, str]:
+    """A `short` row is without what --tree shows as well, and what the target can do.
+
+    What is cut off of its sessions is the good ones.
+    """
+    ids = tree.session_ids(lun)
+    sessions = [each for each in status["sessions"] if each["id"] in ids]
+    if short:
+        sessions.sort(key=lambda session: session["state"] == "LOGGED_IN")
+    who, can = _fencing(lun, status["reservations"])
+    row = {
+        "VOLUME": lun["volume"] or "-",
+        "WWID": lun["wwid"],
+        "STATE": lun["state"],
+        "DEVICE": lun["device"] or "-",
+        "LINK": lun["link"].removeprefix("/dev/disk/by-id/") or "-",
+        "SESSIONS": ", ".join(tree.session_text(each, short=short) for each in sessions) or "-",
+        "FENCING": f"{who} (target: {can})" if can and not short else who,
+        "VMS": ", ".join(lun["domains"]) or "-",
+    }
+    if short:
+        del row["LINK"]
+    return row
 
 
 def _notes(status: dict[str, Any], how: Looks) -> str:
@@ -83,28 +100,17 @@ def _noted(status: dict[str, Any]) -> Iterator[str]:
         yield f"{each['operation']} {each['subject']}: {waiting.sentence(each, time.time())}"
 
 
-def _sessions(lun: dict[str, Any], sessions: list[dict[str, Any]]) -> str:
-    ids = tree.session_ids(lun)
-    shown = [
-        f"{s['id']} {s['portal']} {s['iface'] and s['iface'] + ' '}{s['state']}"
-        f"{'' if s['owned'] else ' (borrowed)'}"
-        for s in sessions
-        if s["id"] in ids
-    ]
-    return ", ".join(shown) or "-"
-
-
-def _fencing(lun: dict[str, Any], reservations: list[dict[str, Any]]) -> str:
-    """Say who holds a LUN, who else may write, and what its target can do.
+def _fencing(lun: dict[str, Any], reservations: list[dict[str, Any]]) -> tuple[str, str]:
+    """Say who holds a LUN and who else may write, and what its target can do.
 
     Where the target was not asked, what has become of this host's key.
     """
     found = next((each for each in reservations if each["wwid"] == lun["wwid"]), None)
     if found is None:
-        return lun["key"] or "-"
+        return lun["key"] or "-", ""
     if not found["registrants"]:
-        return f"{'nobody holds it' if found['fencing'] else 'off'} (target: {found['can']})"
+        return "nobody holds it" if found["fencing"] else "off", found["can"]
     who = "this host" if found["here"] else found["holder"] or "nobody"
     others = {each["initiator"] for each in found["registrants"]} - {found["holder"]}
     beside = f", beside {', '.join(sorted(others))}" if others else ""
-    return f"{who}{beside} (target: {found['can']})"
+    return f"{who}{beside}", found["can"]

@@ -38,12 +38,16 @@ def _target(name: str, luns: Iterable[Lun], sessions: Iterable[Session]) -> Bran
 
 def _session(session: Session, luns: Iterable[Lun]) -> Branch:
     below = [lun for lun in luns if session["id"] in session_ids(lun)]
-    words = [f"session {session['id']}", session["portal"], session["iface"], session["state"]]
-    words.append("" if session["owned"] else "(borrowed)")
     return Branch(
-        " ".join(filter(None, words)), session["state"],
+        f"session {session_text(session)}", session["state"],
         tuple(_lun(lun) for lun in sorted(below, key=lambda each: each["lun"])),
     )  # fmt: skip
+
+
+def session_text(session: Session, *, short: bool = False) -> str:
+    where = [] if short else [session["portal"], session["iface"]]
+    words = [str(session["id"]), *where, session["state"]]
+    return " ".join(filter(None, [*words, "" if session["owned"] else "(borrowed)"]))
 
 
 def session_ids(lun: Lun) -> set[int]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
-from . import arguments, discovery, render, repin
+from . import arguments, discovery, looks, render, repin
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -70,7 +71,7 @@ async def _list(client: Client, given: argparse.Namespace) -> str:
         }
         for volume in volumes
     ]
-    return render.table(rows) if rows else "no volumes in /etc/kvmlun\n"
+    return render.table(rows, looks.of(sys.stdout)) if rows else "no volumes in /etc/kvmlun\n"
 
 
 async def _show(client: Client, given: argparse.Namespace) -> str:

@@ -65,8 +65,12 @@ def test_a_vm_is_explained_shown_and_followed(s: Stage) -> None:
 
     status = host.run(at_a_terminal("kvmlun status")).out
     assert "\x1b[32m" in status and "…" in status
-    assert max(len(line.rstrip("\r")) for line in plain(status).splitlines()) <= COLUMNS
-    assert "\x1b[" not in host.run(at_a_terminal("NO_COLOR=1 kvmlun status --tree")).out
+    branches = host.run(at_a_terminal("NO_COLOR=1 kvmlun status --tree")).out
+    assert "\x1b[" not in branches
+    piped = host.run(f"COLUMNS={COLUMNS} kvmlun status | cat").out
+    for shown in (plain(status), branches, piped):
+        assert "vm1-0" in shown and "in-use" in shown
+        assert max(len(line.rstrip("\r")) for line in shown.splitlines()) <= COLUMNS
     assert volume.wwid in host.run("kvmlun status").out
     drawn = subprocess.run(["dot", "-Tsvg"], input=host.run("kvmlun graph").out.encode(),
                            capture_output=True, check=True)  # fmt: skip

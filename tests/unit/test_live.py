@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import struct
 import termios
 
 import pytest
 
-from kvmlun.cli import live, progress
+from kvmlun.cli import live, progress, status
 from kvmlun.cli.looks import Looks
 from kvmlun.client import Client
 from kvmlun.traces import Waiting
@@ -146,6 +147,24 @@ def test_in_a_pipe_only_new_pictures_follow_each_other(tmp_path):
     with open(path, "w") as stream:
         asyncio.run(play(stream))
     assert path.read_text() == "LUN idle\n\nLUN absent\n"
+
+
+@pytest.mark.parametrize("drawing", [status.table, status.as_tree])
+def test_a_picture_is_as_wide_as_the_terminal(drawing):
+    async def play():
+        manager, screen = Manager(), Screen(columns=80, lines=24)
+        manager.libvirt_problem = "libvirt does not answer " * 9
+        manager.traces.waiting = (Waiting("prepare", "vm1", "login to " + "x" * 40, 1.0),)
+        async with serving(manager), Client() as client:
+            showing = asyncio.ensure_future(live.show(client, drawing, screen.stream))
+            lines = (await screen.shows("waiting for login", "\x1b[J")).split("\x1b[K\r\n")
+            assert all(len(re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line)) <= 80 for line in lines)
+            # Each LUN is told on one line, with what the operator looks for.
+            assert any("vm1-0" in line and "idle" in line for line in lines)
+            showing.cancel()
+            await asyncio.wait_for(showing, _SECONDS)
+
+    asyncio.run(play())
 
 
 def test_a_picture_that_is_too_high_is_cut():

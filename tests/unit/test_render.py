@@ -84,6 +84,16 @@ def test_who_wants_no_colours_gets_none(terminal, environ, colours, moves):
     assert (found.colours, found.moves, found.width) == (colours, moves, 80)
 
 
+def test_columns_is_the_width_where_a_stream_has_none_itself(terminal, monkeypatch):
+    """As watch(1) sets it, whose command writes to a pipe."""
+    told = {"COLUMNS": "100", "TERM": "xterm"}
+    assert looks.of(io.StringIO(), told) == Looks(width=100, lines=False)
+    assert looks.of(terminal, told).width == 80
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    assert looks.of(terminal, told).width == 100
+    assert looks.of(io.StringIO(), {"COLUMNS": "wide"}).width is None
+
+
 def test_a_pipe_has_none_of_it_and_a_console_without_a_size_no_width(terminal, monkeypatch):
     assert looks.of(io.StringIO(), {"TERM": "xterm"}) == Looks(lines=False)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((0, 0)))

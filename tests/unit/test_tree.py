@@ -60,6 +60,26 @@ def test_the_table_has_a_line_for_each_lun_and_says_what_is_wrong():
     assert status.table(shown([], []), Looks()) == "no LUNs\n"
 
 
+def test_at_a_narrow_terminal_the_table_is_short_before_it_is_cut():
+    """Who holds a LUN, and which session is down, is told before where and what it can do."""
+    both = lun(sessions=["/x/sessions/1", "/x/sessions/2"], domains=["vm1", "vm2 of the lab"])
+    two = session(id=2, portal="10.77.2.1:3260", state="FAILED", owned=False, iface="b")
+    held = {
+        "wwid": WWID, "fencing": True, "here": True, "holder": "iqn.x", "can": "type 5, kept",
+        "registrants": [{"initiator": "iqn.x"}],
+    }  # fmt: skip
+    picture = shown([both, absent()], [session(), two], reservations=[held])
+    assert status.table(picture, Looks(width=80)).splitlines() == [
+        "VOLUME  WWID           STATE   DEVICE    SESSIONS       FENCING    VMS",
+        "vm1-0   naa.60…111111  in-use  /dev/sda  2 FAILED (bo…  this host  vm1, vm2 of …",
+        "data-0  naa.60…222222  absent  -         -              -          -",
+    ]
+    wide = status.table(picture, Looks(width=240))
+    assert wide == status.table(picture, Looks())
+    assert "1 10.77.1.1:3260 LOGGED_IN, 2 10.77.2.1:3260 b FAILED (borrowed)" in wide
+    assert "this host (target: type 5, kept)" in wide
+
+
 def test_a_table_fits_and_what_is_wrong_below_it_is_broken_between_words():
     picture = shown([lun()], suspended=[f"vm2: {TARGET} was exchanged"])
     lines = status.table(picture, Looks(width=60)).splitlines()
