@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .. import errors
-from . import arguments, render
+from . import arguments, render, waiting
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -35,19 +35,33 @@ def add(verbs: arguments.Verbs) -> None:
 async def _drain(client: Client, given: argparse.Namespace) -> str:
     """Print who is left, and end with an error while somebody is: ``drain && reboot`` is safe."""
     await client.drain()
-    end = time.monotonic() + given.wait
-    left, told = await _left(client), None
-    while left and time.monotonic() < end:
-        if left != told:
-            print(f"kvmlun: waiting for {', '.join(map(errors.printable, left))}", file=sys.stderr)
-        told = left
-        await asyncio.sleep(_POLL_SECONDS)
-        left = await _left(client)
+    left = await _wait(client, time.monotonic() + given.wait)
     text = render.as_json(left) if given.json else "".join(f"{errors.one_line(n)}\n" for n in left)
     if not left:
         return text or "nobody is left\n"
     print(text, end="", flush=True)
     raise errors.Left(f"no more LUNs come here; who has some is named above ({len(left)})")
+
+
+async def _wait(client: Client, end: float) -> list[str]:
+    """Return who is left at the `end` (monotonic), none before; a restart of kvmlund is no end."""
+    await client.listen(lambda: None)
+    told = ""
+    while True:
+        left = await waiting.answer(client, lambda: _left(client))
+        if not left or time.monotonic() >= end:
+            break
+        if isinstance(left, errors.Error):
+            text = f": {left}"
+        else:
+            text = f" for {', '.join(map(errors.printable, left))}"
+        if text != told:
+            print(f"kvmlun: waiting{text}", file=sys.stderr)
+        told = text
+        await asyncio.sleep(_POLL_SECONDS)
+    if isinstance(left, errors.Error):
+        raise left
+    return left
 
 
 async def _left(client: Client) -> list[str]:

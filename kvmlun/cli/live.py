@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import errors
 from ..wait import within
-from . import looks
+from . import looks, render, waiting
 from .looks import Looks
 
 if TYPE_CHECKING:
@@ -34,34 +34,38 @@ async def show(client: Client, picture: Picture, stream: TextIO) -> None:
     woken, task, loop = asyncio.Event(), asyncio.current_task(), asyncio.get_running_loop()
     assert task
     await client.listen(woken.set)
-    status = await client.status(reservations=False)
+    status, stale = await client.status(reservations=False), ""
     loop.add_signal_handler(signal.SIGWINCH, woken.set)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
     with contextlib.suppress(asyncio.CancelledError), _screen(stream) as draw:
         while True:
-            draw(lambda how: picture(status, how), client.is_served)
+            draw(lambda how: picture(status, how) + _note(stale, how))
             # Nothing is asked again while nothing has changed: only seconds pass.
+            silent = stale and client.is_served
             with contextlib.suppress(TimeoutError):
-                await within(woken.wait(), _TICK_SECONDS if status["waiting"] else None)
-            if not woken.is_set():
+                await within(woken.wait(), _TICK_SECONDS if silent or status["waiting"] else None)
+            if not woken.is_set() and not silent:
                 continue
             await asyncio.sleep(_SOAK_SECONDS)
             woken.clear()
-            if client.is_served:
-                # It may go at any moment, and is looked at again when it is back.
-                with contextlib.suppress(errors.Unreachable):
-                    status = await client.status(reservations=False)
+            made = await waiting.answer(client, lambda: client.status(reservations=False))
+            stale = str(made) if isinstance(made, errors.Error) else ""
+            status = status if isinstance(made, errors.Error) else made
+
+
+def _note(stale: str, how: Looks) -> str:
+    return f"\n{render.wrap(f'{stale}; this is as it was', how.width)}" if stale else ""
 
 
 @contextlib.contextmanager
-def _screen(stream: TextIO) -> Iterator[Callable[[Callable[[Looks], str], bool], None]]:
+def _screen(stream: TextIO) -> Iterator[Callable[[Callable[[Looks], str]], None]]:
     before = ""
 
-    def draw(text: Callable[[Looks], str], served: bool) -> None:
+    def draw(text: Callable[[Looks], str]) -> None:
         nonlocal before
         how = looks.of(stream)
-        told = text(how) if served else text(how) + "\nkvmlund does not run; this is as it was\n"
+        told = text(how)
         if how.moves:
             stream.write(frame(told, how))
         elif told != before:

@@ -18,6 +18,8 @@ def test_what_runs_goes_on_and_nothing_comes(s: Stage) -> None:
     vm.start(host, writing=False)
     drained = host.run("kvmlun host drain", check=False)
     assert (drained.rc, drained.out) == (9, "vm1\n")
+    waiting = host.spawn("kvmlun host drain --wait")
+    wait_for("it to wait", lambda: "waiting for vm1" in waiting.err, 20)
     host.run("systemctl restart kvmlund.socket kvmlund")
     assert REMEDY in other.refused(host)
     connected = host.run("kvmlun connect vm2-0", check=False)
@@ -25,7 +27,6 @@ def test_what_runs_goes_on_and_nothing_comes(s: Stage) -> None:
     assert s.states()[0].targets == [vm.volumes[0].iqn]
     assert "no LUN comes here until kvmlun host resume" in host.run("kvmlun status").out
     vm.wait_writes(host)
-    waiting = host.spawn("kvmlun host drain --wait")
     vm.destroy(host)
     done = waiting.wait(60)
     assert (done.rc, done.out) == (0, "nobody is left\n")

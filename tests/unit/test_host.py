@@ -11,10 +11,20 @@ from kvmlun.cli import host
 
 
 class Host:
-    """A client; `left` is who is left each time it is asked, and stays the last one."""
+    """A client; `left` is who is left each time it is asked, or an error, and stays the last one.
+
+    None is a daemon that is away, and not to be asked.
+    """
 
     def __init__(self, *left, resumed=False):
         self.left, self.resumed, self.drained = list(left), resumed, False
+
+    async def listen(self, heard):
+        pass
+
+    @property
+    def is_served(self):
+        return self.left[0] is not None or bool(self.left.pop(0))
 
     async def drain(self):
         self.drained = True
@@ -23,7 +33,10 @@ class Host:
         return 0 if self.resumed else 10**9
 
     async def holders(self):
-        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        left = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        if isinstance(left, errors.Error):
+            raise left
+        return left
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +72,23 @@ def test_who_waits_is_told_of_every_change_until_nobody_is_left(capsys):
     assert drain(client, "--wait") == "nobody is left\n"
     told = capsys.readouterr().err
     assert told == "kvmlun: waiting for vm1, vm2\nkvmlun: waiting for vm2\n"
+
+
+def test_a_restart_of_kvmlund_does_not_end_the_wait(capsys):
+    """Nobody is taken for gone before the new one has heard who is here."""
+    died = errors.Unreachable("kvmlund does not answer")
+    unasked = errors.Storage("nobody knows which VMs run here")
+    client = Host(["vm1"], died, None, unasked, unasked, ["vm1"], [])
+    assert drain(client, "--wait") == "nobody is left\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "kvmlun: waiting for vm1",
+        "kvmlun: waiting: kvmlund does not answer",
+        "kvmlun: waiting: kvmlund does not run",
+        "kvmlun: waiting: nobody knows which VMs run here",
+        "kvmlun: waiting for vm1",
+    ]
+    with pytest.raises(errors.Storage):
+        drain(Host(unasked), "--wait", "0")
 
 
 def test_waiting_ends_with_its_time():

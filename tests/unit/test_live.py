@@ -11,6 +11,7 @@ import termios
 
 import pytest
 
+from kvmlun import errors
 from kvmlun.cli import live, progress, status
 from kvmlun.cli.looks import Looks
 from kvmlun.client import Client
@@ -116,6 +117,34 @@ def test_a_daemon_that_ends_is_said_and_one_that_comes_is_seen():
                 await screen.shows("kvmlund does not run")
             async with serving(Manager()):
                 assert "does not run" not in await screen.shows("LUN idle")
+            showing.cancel()
+            await asyncio.wait_for(showing, _SECONDS)
+
+    asyncio.run(play())
+
+
+def test_a_daemon_that_does_not_answer_is_said_and_asked_again(monkeypatch):
+    """No signal comes of that: it comes back, or hangs, without one."""
+    monkeypatch.setattr(live, "_TICK_SECONDS", 0.05)
+
+    async def play():
+        manager, screen = Manager(), Screen()
+        async with serving(manager) as (service, _), Client() as client:
+            showing = asyncio.ensure_future(live.show(client, picture, screen.stream))
+            await screen.shows("LUN idle")
+            status, silent = client.status, [True]
+
+            async def answer(**how):
+                if silent:
+                    raise errors.Unreachable("no answer")
+                return await status(**how)
+
+            client.status = answer
+            manager.here = []
+            service.refresh()
+            await screen.shows("LUN idle", "no answer; this is as it was")
+            silent.clear()
+            assert "as it was" not in (await screen.shows("LUN absent")).partition("absent")[2]
             showing.cancel()
             await asyncio.wait_for(showing, _SECONDS)
 
