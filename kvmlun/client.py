@@ -39,12 +39,14 @@ class Client:
     async def status(self, reservations: bool = True) -> dict[str, Any]:
         """Return ``luns`` and ``sessions`` as lists of plain dicts, and the daemon's state.
 
-        Without `reservations` no target is asked for them.
+        Without `reservations` no target is asked for them. Whatever targets do, the rest is told,
+        and ``reservations_problem`` why these can't be.
         """
         made = await self._call(names.ROOT, names.OBJECT_MANAGER, "GetManagedObjects")
         objects = plain(made).values()
         made = await self._call(names.ROOT, names.PROPERTIES, "GetAll", "s", names.MANAGER)
         manager = plain(made)
+        held, problem = await self._held() if reservations else ([], "")
         return {
             "version": manager["Version"],
             "libvirt_problem": manager["LibvirtProblem"],
@@ -53,7 +55,8 @@ class Client:
             "fencing_problems": manager["FencingProblems"],
             "drained_since": manager["DrainedSince"],
             "waiting": [_waiting(each) for each in manager["Waiting"]],
-            "reservations": await self._reservations_or_none() if reservations else [],
+            "reservations": held,
+            "reservations_problem": problem,
             "luns": sorted(
                 (_snake(i[names.LUN]) for i in objects if names.LUN in i),
                 key=lambda lun: (lun["volume"], lun["wwid"]),
@@ -84,12 +87,11 @@ class Client:
         """Return what the target of each LUN that is here says of it at this moment."""
         return [_holders(each) for each in plain(await self._manager("ListReservations"))]
 
-    async def _reservations_or_none(self) -> list[dict[str, Any]]:
-        """Whatever targets do, the rest can be told."""
+    async def _held(self) -> tuple[list[dict[str, Any]], str]:
         try:
-            return await self.reservations()
-        except errors.Error:
-            return []
+            return await self.reservations(), ""
+        except errors.Error as problem:
+            return [], str(problem)
 
     async def waiting(self) -> list[dict[str, Any]]:
         """Return what operations that take long are waiting for."""

@@ -45,7 +45,7 @@ def call(*takes: str, gives: str = "", action: str = "") -> Callable[[Callable[.
                 raise DBusError(names.ERROR + error.name, str(error)) from error
             except Exception as error:
                 log.exception("D-Bus method failed")
-                raise DBusError(names.ERROR + "Internal", "see journalctl -u kvmlund") from error
+                raise DBusError(names.ERROR + "Internal", errors.INTERNAL) from error
 
         # dbus-next takes annotations for signatures.
         own, *parameters = inspect.signature(function).parameters.values()

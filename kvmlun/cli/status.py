@@ -36,6 +36,8 @@ async def _status(client: Client, given: argparse.Namespace) -> str:
         await live.show(client, picture, sys.stdout)
         return ""
     status = await client.status()
+    if problem := status["reservations_problem"]:
+        print(f"kvmlun: who holds the LUNs is not known: {problem}", file=sys.stderr)
     return render.as_json(status) if given.json else picture(status, looks.of(sys.stdout))
 
 

@@ -45,6 +45,7 @@ def status(luns=None, sessions=None, **changes):
         "fencing_problems": [],
         "waiting": [],
         "reservations": [],
+        "reservations_problem": "",
         "luns": [lun()] if luns is None else luns,
         "sessions": [session()] if sessions is None else sessions,
         **changes,
