@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import errors
-from . import arguments, render
+from . import arguments, progress, render
 
 if TYPE_CHECKING:
     from ..finding import Finding
@@ -40,14 +41,13 @@ def _host(text: str) -> str:
 
 def _doctor(given: argparse.Namespace) -> str:
     """Print what is found; how much it is as the error that ends the command."""
-    from .. import doctor
     from ..doctor import facts, gathering
 
     if os.geteuid() != 0:
         raise errors.Unsure("only root can look at all this")
     if given.facts:
         return facts.as_json(asyncio.run(gathering.here()))
-    findings = asyncio.run(doctor.compare(given.host) if given.host else doctor.examine())
+    findings = asyncio.run(_found(given.host))
     if given.json:
         text = render.as_json([dataclasses.asdict(finding) for finding in findings])
     else:
@@ -56,6 +56,18 @@ def _doctor(given: argparse.Namespace) -> str:
         return text
     print(text, end="")
     raise _end(findings)
+
+
+async def _found(host: str | None) -> list[Finding]:
+    from .. import doctor
+
+    since = int(time.time())
+    async with progress.drawn(progress.Line()) as line:
+
+        def waits(step: str) -> None:
+            line.tell({"step": step, "since": since} if step else None)
+
+        return await (doctor.compare(host, waits) if host else doctor.examine(waits))
 
 
 def _told(finding: Finding) -> str:

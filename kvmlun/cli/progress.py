@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import errors
 from ..wait import within
@@ -19,41 +19,88 @@ if TYPE_CHECKING:
 _ERASE = "\r\x1b[K"
 
 
+class Line:
+    """It is drawn by :meth:`draw`, anew each second as long as something is waited for."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._waiting: dict[str, Any] | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def moves(self) -> bool:
+        """In a pipe nothing is drawn."""
+        return looks.of(self._stream).moves
+
+    def tell(self, waiting: dict[str, Any] | None) -> None:
+        """Show what is waited for, as Client.waiting() has it; None for nothing."""
+        self._waiting = waiting
+        self._changed.set()
+
+    async def draw(self) -> None:
+        while True:
+            self._changed.clear()
+            text = waiting.sentence(self._waiting, time.time()) if self._waiting else ""
+            width = looks.of(self._stream).width
+            self._write(_ERASE + render.shorten(errors.printable(text), width and width - 1))
+            with contextlib.suppress(TimeoutError):
+                await within(self._changed.wait(), 1.0 if self._waiting else None)
+
+    def erase(self) -> None:
+        self._write(_ERASE)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+@contextlib.asynccontextmanager
+async def drawn(line: Line) -> AsyncIterator[Line]:
+    """Draw a line meanwhile."""
+    if not line.moves:
+        yield line
+        return
+    try:
+        async with _meanwhile(line.draw()):
+            yield line
+    finally:
+        line.erase()
+
+
 @contextlib.asynccontextmanager
 async def shown(
     client: Client, operation: str, subject: str, stream: TextIO | None = None
 ) -> AsyncIterator[None]:
     """Show what the daemon's `operation` for `subject` waits for meanwhile; not in a pipe."""
-    stream = stream or sys.stderr
-    if not looks.of(stream).moves:
-        yield
-        return
-    telling = asyncio.ensure_future(_tell(client, operation, subject, stream))
-    try:
-        yield
-    finally:
-        telling.cancel()
-        # It is beside the point that this fails, and what it was for will say why.
-        with contextlib.suppress(asyncio.CancelledError, errors.Error):
-            await telling
-        stream.write(_ERASE)
-        stream.flush()
+    async with drawn(Line(stream)) as line:
+        if not line.moves:
+            yield
+            return
+        async with _meanwhile(_follow(client, operation, subject, line)):
+            yield
 
 
-async def _tell(client: Client, operation: str, subject: str, stream: TextIO) -> None:
+async def _follow(client: Client, operation: str, subject: str, line: Line) -> None:
     woken = asyncio.Event()
     await client.listen(woken.set)
     while True:
         woken.clear()
-        found = [
+        found = (
             each
             for each in await client.waiting()
             if (each["operation"], each["subject"]) == (operation, subject)
-        ]
-        while not woken.is_set():
-            text = waiting.sentence(found[0], time.time()) if found else ""
-            width = looks.of(stream).width
-            stream.write(_ERASE + render.shorten(errors.printable(text), width and width - 1))
-            stream.flush()
-            with contextlib.suppress(TimeoutError):
-                await within(woken.wait(), 1.0 if found else None)
+        )
+        line.tell(next(found, None))
+        await woken.wait()
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        # It is beside the point that this fails, and what it was for will say why.
+        with contextlib.suppress(asyncio.CancelledError, errors.Error):
+            await task

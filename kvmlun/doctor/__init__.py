@@ -10,6 +10,7 @@ from ..finding import Finding
 from . import checks, comparison, gathering, tools
 
 Check = Callable[[], Awaitable[Finding | Sequence[Finding] | None]]
+Waits = Callable[[str], None]
 
 # By the names that their findings have, in the order in which they are told.
 CHECKS: dict[str, Check] = {
@@ -29,9 +30,21 @@ CHECKS: dict[str, Check] = {
 }
 
 
-async def examine() -> list[Finding]:
-    """Return what every check finds; one that can't be made is told as unknown."""
-    found = await asyncio.gather(*(_made(name, check) for name, check in CHECKS.items()))
+async def examine(waits: Waits) -> list[Finding]:
+    """Return what every check finds; one that can't be made is told as unknown.
+
+    They are made side by side, and `waits` is told the names of those that are not done yet.
+    """
+    left = list(CHECKS)
+
+    async def done(name: str, check: Check) -> Sequence[Finding]:
+        found = await _made(name, check)
+        left.remove(name)
+        waits(", ".join(left))
+        return found
+
+    waits(", ".join(left))
+    found = await asyncio.gather(*(done(name, check) for name, check in CHECKS.items()))
     return [finding for each in found for finding in each]
 
 
@@ -45,10 +58,12 @@ async def _made(name: str, check: Check) -> Sequence[Finding]:
     return [found] if isinstance(found, Finding) else found
 
 
-async def compare(host: str) -> list[Finding]:
-    """Compare this host with another one, asked by ssh."""
+async def compare(host: str, waits: Waits) -> list[Finding]:
+    """Compare this host with another one, asked by ssh; `waits` is told who is being asked."""
     try:
+        waits("kvmlund")
         here = await gathering.here()
+        waits(f"ssh {host} kvmlun doctor --facts")
         answer = await gathering.there(host)
         if answer.facts:
             return list(comparison.compare(here, answer.facts, answer.asked, answer.had))

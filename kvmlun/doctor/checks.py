@@ -65,8 +65,9 @@ async def udev_rules() -> list[Finding]:
         Finding(
             "udev",
             f"udev does not go by {file}, so this host's LVM, md and blkid get at guests' disks",
-            remedy=f"remove what takes the place of /lib/udev/rules.d/{file} in /etc/udev/rules.d "
-            "or /run/udev/rules.d, or apt install --reinstall kvmlun; then: udevadm control -R",
+            remedy=f"remove what takes the place of /usr/lib/udev/rules.d/{file} in "
+            "/etc/udev/rules.d or /run/udev/rules.d, or apt install --reinstall kvmlun; then: "
+            "udevadm control -R",
         )
         for file in udev.RULES.values()
         if file not in have

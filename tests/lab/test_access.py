@@ -16,7 +16,7 @@ from tests.lab.test_secrets import ONE_WAY, guarded
 pytestmark = pytest.mark.one_host
 ONLY_KVMLUN = "only kvmlun has a daemon and metadata"
 
-UNIT = "/lib/systemd/system/kvmlund.service"
+UNIT = "/usr/lib/systemd/system/kvmlund.service"
 EXPOSURE = 50  # systemd-analyze counts in tenths
 
 STANDARD = "org.freedesktop.DBus"

@@ -10,11 +10,14 @@ import pytest
 from tests.lab import package
 from tests.lint.conftest import Ask
 
+# Said of each package with a unit; Debian 13's lintian knows no such tag, nor an override for it.
+NO_INIT_SCRIPT = "package-supports-alternative-init-but-no-init.d-script"
 PAGES = ("man1/kvmlun.1", "man5/kvmlun.yaml.5", "man8/kvmlund.8")
 
 
 def test_lintian(ask: Ask, built: Path) -> None:
-    told = ask("lintian", "--display-info", "--pedantic", "--allow-root", built)
+    options = "--display-info", "--pedantic", "--allow-root", "--suppress-tags", NO_INIT_SCRIPT
+    told = ask("lintian", *options, built)
     assert told == ""
 
 
@@ -28,7 +31,7 @@ def test_man_page(ask: Ask, root: Path, page: str) -> None:
 
 def test_units(ask: Ask, root: Path) -> None:
     """They lean on units and programs that the package does not bring."""
-    units = root / "lib/systemd/system"
+    units = root / "usr/lib/systemd/system"
     shutil.copytree("/lib/systemd/system", units, symlinks=True, dirs_exist_ok=True)
     shutil.copy("/usr/bin/busctl", root / "usr/bin")
     names = [path.name for path in (package.ROOT / "systemd").glob("kvmlund.*")]

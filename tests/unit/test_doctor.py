@@ -22,7 +22,7 @@ def run(monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def run(*findings, options=()):
-        async def examine():
+        async def examine(waits):
             return list(findings)
 
         monkeypatch.setattr(doctor, "examine", examine)
@@ -96,10 +96,12 @@ def test_a_check_that_fails_leaves_the_others(monkeypatch):
 
     checks = {"a": fails, "b": finds, "c": finds_two, "d": fine, "e": has_no_file}
     monkeypatch.setattr(doctor, "CHECKS", checks)
-    first, *others, last = asyncio.run(doctor.examine())
+    told = []
+    first, *others, last = asyncio.run(doctor.examine(told.append))
     assert (first.check, first.cause, first.unknown) == ("a", "no answer", True)
     assert others == [PLAIN, LINES, LINES]
     assert last.check == "e" and last.unknown and "/nonexistent" in last.cause
+    assert (told[0], told[-1]) == ("a, b, c, d, e", "")
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,10 @@ def test_a_host_that_can_not_be_compared_with(tmp_path, monkeypatch, script, che
         return None
 
     monkeypatch.setattr(gathering, "here", here)
-    (finding,) = asyncio.run(doctor.compare("kvm2"))
+    told = []
+    (finding,) = asyncio.run(doctor.compare("kvm2", told.append))
     assert (finding.check, finding.unknown) == (check, unknown)
+    assert told[-1] == "ssh kvm2 kvmlun doctor --facts"
 
 
 def test_secrets_are_told_by_name(tmp_path):

@@ -8,6 +8,7 @@ import re
 import signal
 import struct
 import termios
+import time
 
 import pytest
 
@@ -216,6 +217,19 @@ def test_a_long_operation_shows_what_it_waits_for_and_leaves_no_trace():
                 shown = await screen.shows("waiting for login to iqn.x at 10.0.0.1:3260")
                 assert "ours" not in shown
             await screen.shows("\r\x1b[K")
+
+    asyncio.run(play())
+
+
+def test_what_is_waited_for_is_shown_with_its_seconds():
+    async def play():
+        screen = Screen()
+        async with progress.drawn(progress.Line(screen.stream)) as line:
+            line.tell({"step": "hook, udev", "since": time.time() - 7})
+            await screen.shows("waiting for hook, udev (7 s)")
+            await screen.shows("waiting for hook, udev (8 s)")
+            line.tell(None)
+            assert "waiting" not in await screen.shows("\r\x1b[K")
 
     asyncio.run(play())
 
