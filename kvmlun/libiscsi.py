@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import apart, errors, loginprobe, secrets, vpd
+from .apart import Waits
 from .domxml import Sectors
 from .lun import Lun, Portal, parse_target
 from .secrets import Chap
@@ -152,17 +153,21 @@ def _library() -> Any:
 
 
 class Initiator:
-    """Who asks, and how long it waits for each answer (seconds)."""
+    """Who asks, how long it waits for each answer (seconds), and who is told meanwhile."""
 
-    def __init__(self, name: str, chap: Chap | None = None, seconds: int = 5) -> None:
+    def __init__(
+        self, name: str, chap: Chap | None = None, seconds: int = 5, waits: Waits = apart.nobody
+    ) -> None:
         self._name = name
         self._chap = chap
         self._seconds = seconds
+        self._waits = waits
 
     @classmethod
-    def of_host(cls, secret: str | None) -> Initiator:
+    def of_host(cls, secret: str | None, waits: Waits = apart.nobody) -> Initiator:
         """Return this host's, with the secret of that name; raises errors.Config for a bad one."""
-        return cls(loginprobe.initiator(), secrets.load(secret) if secret else None)
+        chap = secrets.load(secret) if secret else None
+        return cls(loginprobe.initiator(), chap, waits=waits)
 
     def try_login(self, portal: Portal, target: str) -> None:
         """Log in and out again; raises errors.Storage where the target lets this host not in."""
@@ -171,7 +176,8 @@ class Initiator:
 
     def targets(self, portal: Portal) -> dict[str, tuple[Portal, ...]]:
         """Ask a portal for its targets and theirs (SendTargets=All). Raises errors.Storage."""
-        return apart.call(f"discovery at {portal}", _SECONDS, self._targets, portal)
+        what = f"discovery at {portal}"
+        return apart.call(what, _SECONDS, self._targets, portal, waits=self._waits)
 
     def _targets(self, portal: Portal) -> dict[str, tuple[Portal, ...]]:
         with self._session(portal, None) as session:
@@ -211,7 +217,8 @@ class Initiator:
 
     def luns(self, portal: Portal, target: str) -> list[FoundLun]:
         """Log in and ask a target for its disks. Raises errors.Storage."""
-        return apart.call(f"{target} at {portal}", _SECONDS, self._luns, portal, target)
+        what = f"{target} at {portal}"
+        return apart.call(what, _SECONDS, self._luns, portal, target, waits=self._waits)
 
     def _luns(self, portal: Portal, target: str) -> list[FoundLun]:
         with self._session(portal, target) as session:

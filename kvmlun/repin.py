@@ -13,6 +13,7 @@ from .libvirtconn import Guest, Libvirt, Listing
 from .links import BY_PATH
 from .lun import Lun, Wwid, parse_by_path
 from .reconcile import Holds
+from .steps import step
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Repin:
         the target does not answer, errors.Refused where it shows no LUN of use.
         """
         lun = self._named(what)
-        found = await asyncio.to_thread(_shown, lun)
+        with step(f"{lun.address} at {', '.join(lun.addresses)}"):
+            found = await asyncio.to_thread(_shown, lun)
         guests = self._listing()
         return comparison(lun, Wwid.parse(found.wwid), found.size, guests.guests if guests else ())
 

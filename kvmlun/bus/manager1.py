@@ -107,11 +107,13 @@ class Manager1(Shown):
 
     @call("s", gives="a{sv}", action=MANAGE)
     async def ComparePin(self, what: str) -> Dict:
-        return of_comparison(await self.value.compare_pin(what))
+        with self.value.traces.operation("repin", what):
+            return of_comparison(await self.value.compare_pin(what))
 
     @call("s", "s", gives="a{sv}", action=MANAGE)
     async def Repin(self, what: str, wwid: str) -> Dict:
-        return of_comparison(await self.value.repin(what, wwid))
+        with self.value.traces.operation("repin", what):
+            return of_comparison(await self.value.repin(what, wwid))
 
     @call(action=MANAGE)
     def Reload(self) -> None:

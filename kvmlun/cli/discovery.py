@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from .. import config, errors
+from ..config import Config
 from ..lun import Portal
-from . import arguments
+from . import arguments, progress
 
 if TYPE_CHECKING:
+    from ..apart import Waits
     from ..client import Client
 
 
@@ -31,23 +35,38 @@ def _discover(given: argparse.Namespace) -> str:
 
     portal = Portal.parse(given.portal)
     secret = given.secret or ""
-    return discover.discover(libiscsi.Initiator.of_host(secret), portal, config.read()[0], secret)
+    catalog = _catalog()
+    with progress.written() as waits:
+        initiator = libiscsi.Initiator.of_host(secret, waits)
+        return discover.discover(initiator, portal, catalog, secret)
 
 
 async def _import_pools(client: Client, given: argparse.Namespace) -> str:
     """Add a volume for each LUN of each pool; one that can't be added keeps none of the others."""
+    _catalog()
+    with progress.written() as waits:
+        told = [line async for line in _imported(client, given.secret or "", waits)]
+    return "".join(f"{errors.one_line(line)}\n" for line in told) or "no iSCSI pools\n"
+
+
+async def _imported(client: Client, secret: str, waits: Waits) -> AsyncIterator[str]:
     from .. import discover, libiscsi, pools
 
-    told = []
-    initiator = libiscsi.Initiator.of_host(given.secret or "")
-    secret = {"secret": given.secret} if given.secret else {}
+    initiator = libiscsi.Initiator.of_host(secret, waits)
+    more = {"secret": secret} if secret else {}
     for pool in pools.pools():
         for made in discover.of_pool(initiator, pool, config.read()[0]):
             problem = made.problem
             if not problem:
                 try:
-                    await client.add_volume(made.name, {**made.volume, **secret})
+                    await client.add_volume(made.name, {**made.volume, **more})
                 except errors.Error as error:
                     problem = f"{made.name}: {error}"
-            told.append(problem or f"{made.name}: {made.volume['wwid']}, added")
-    return "".join(f"{errors.one_line(line)}\n" for line in told) or "no iSCSI pools\n"
+            yield problem or f"{made.name}: {made.volume['wwid']}, added"
+
+
+def _catalog() -> Config:
+    found, problems = config.read()
+    for problem in problems:
+        print(f"kvmlun: {problem}; volumes there are found as new ones", file=sys.stderr)
+    return found

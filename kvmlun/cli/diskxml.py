@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import errors
 from ..lun import Lun, LunAddress, Portal, Wwid
-from . import arguments
+from . import arguments, progress
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -33,7 +33,8 @@ async def _disk_xml(client: Client, given: argparse.Namespace) -> str:
     )
     assert lun.wwid
     try:
-        sectors = libiscsi.Initiator.of_host(volume["secret"]).sectors(lun)
+        with progress.written() as waits:
+            sectors = libiscsi.Initiator.of_host(volume["secret"], waits).sectors(lun)
     except errors.Error as problem:
         print(f"kvmlun: block size not known: {problem}", file=sys.stderr)
         sectors = None

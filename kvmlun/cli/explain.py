@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from . import arguments, looks, render
+from . import arguments, looks, progress, render
 from .looks import PLAIN, Looks
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def add(verbs: arguments.Verbs) -> None:
 
 
 async def _explain(client: Client, given: argparse.Namespace) -> str:
-    made = await client.explain(given.vm)
+    async with progress.said("portals, disks and targets to answer"):
+        made = await client.explain(given.vm)
     return render.as_json(made) if given.json else tell(made, looks.of(sys.stdout))
 
 

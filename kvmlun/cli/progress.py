@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import errors
+from ..steps import SHOWN_SECONDS
 from ..wait import within
 from . import looks, render, waiting
 
 if TYPE_CHECKING:
+    from ..apart import Waits
     from ..client import Client
 
 _ERASE = "\r\x1b[K"
@@ -40,17 +42,23 @@ class Line:
     async def draw(self) -> None:
         while True:
             self._changed.clear()
-            text = waiting.sentence(self._waiting, time.time()) if self._waiting else ""
-            width = looks.of(self._stream).width
-            self._write(_ERASE + render.shorten(errors.printable(text), width and width - 1))
+            if now := self._waiting:
+                self.write(now["step"], time.time() - now["since"])
+            else:
+                self.erase()
             with contextlib.suppress(TimeoutError):
                 await within(self._changed.wait(), 1.0 if self._waiting else None)
 
-    def erase(self) -> None:
-        self._write(_ERASE)
+    def write(self, step: str, seconds: float) -> None:
+        """Show once what has been waited for so long."""
+        width, text = looks.of(self._stream).width, waiting.sentence(step, seconds)
+        self._put(render.shorten(errors.printable(text), width and width - 1))
 
-    def _write(self, text: str) -> None:
-        self._stream.write(text)
+    def erase(self) -> None:
+        self._put("")
+
+    def _put(self, text: str) -> None:
+        self._stream.write(f"{_ERASE}{text}")
         self._stream.flush()
 
 
@@ -65,6 +73,31 @@ async def drawn(line: Line) -> AsyncIterator[Line]:
             yield line
     finally:
         line.erase()
+
+
+@contextlib.contextmanager
+def written(stream: TextIO | None = None) -> Iterator[Waits]:
+    """Give what shows how long something has been waited for, to who lets no other task run."""
+    line = Line(stream)
+    if not line.moves:
+        yield lambda _step, _seconds: None
+        return
+    try:
+        yield line.write
+    finally:
+        line.erase()
+
+
+@contextlib.asynccontextmanager
+async def said(step: str, stream: TextIO | None = None) -> AsyncIterator[None]:
+    """Show meanwhile that `step` is waited for, once it takes long."""
+    waiting = {"step": step, "since": time.time()}
+    async with drawn(Line(stream)) as line:
+        soon = asyncio.get_running_loop().call_later(SHOWN_SECONDS, line.tell, waiting)
+        try:
+            yield
+        finally:
+            soon.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .. import sizes
-from . import arguments
+from . import arguments, progress
 from .confirm import confirm
 
 if TYPE_CHECKING:
@@ -21,14 +21,16 @@ def add(nouns: arguments.Verbs) -> None:
 
 
 async def _repin(client: Client, given: argparse.Namespace) -> str:
-    made = await client.compare_pin(given.what)
+    async with progress.shown(client, "repin", given.what):
+        made = await client.compare_pin(given.what)
     name = f"volume {made['volume']}, {made['address']}" if made["volume"] else made["address"]
     pinned, found = ", ".join(made["pinned"]) or "nothing", made["found"]
     if made["pinned"] == [found]:
         return f"{name} is {found}, as pinned\n"
     told = f"{name}\n  pinned:    {pinned}\n  there now: {found}, {sizes.text(made['size'])}\n"
     confirm(told, f"VMs will use it in place of {pinned}.", given.yes)
-    made = await client.repin(given.what, found)
+    async with progress.shown(client, "repin", given.what):
+        made = await client.repin(given.what, found)
     lines = [f"{name} is {found} from now on"]
     lines += [f"{domain}: pinned anew" for domain in made["domains"]]
     lines += [

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import arguments, live, looks, render, tree, waiting
+from . import arguments, live, looks, progress, render, tree, waiting
 from .looks import Looks
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ async def _status(client: Client, given: argparse.Namespace) -> str:
     if given.watch:
         await live.show(client, picture, sys.stdout)
         return ""
-    status = await client.status()
+    async with progress.said("targets to tell who holds their LUNs"):
+        status = await client.status()
     if problem := status["reservations_problem"]:
         print(f"kvmlun: who holds the LUNs is not known: {problem}", file=sys.stderr)
     return render.as_json(status) if given.json else picture(status, looks.of(sys.stdout))
@@ -99,7 +100,8 @@ def _noted(status: dict[str, Any]) -> Iterator[str]:
     if status["libvirt_problem"]:
         yield f"{status['libvirt_problem']}; nothing is logged out until it answers"
     for each in status["waiting"]:
-        yield f"{each['operation']} {each['subject']}: {waiting.sentence(each, time.time())}"
+        step = waiting.sentence(each["step"], time.time() - each["since"])
+        yield f"{each['operation']} {each['subject']}: {step}"
 
 
 def _fencing(lun: dict[str, Any], reservations: list[dict[str, Any]]) -> tuple[str, str]:

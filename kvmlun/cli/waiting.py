@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import errors
 
@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def sentence(waiting: dict[str, Any], now: float) -> str:
-    """`now` is the Unix time. Pure."""
-    step = waiting["step"]
+def sentence(step: str, seconds: float) -> str:
+    """Pure."""
     what = step if "waiting for" in step else f"waiting for {step}"
-    return f"{what} ({max(0, now - waiting['since']):.0f} s)"
+    return f"{what} ({max(0, seconds):.0f} s)"
 
 
 async def answer(client: Client, ask: Callable[[], Awaitable[T]]) -> T | errors.Error:

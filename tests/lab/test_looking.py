@@ -97,11 +97,17 @@ def test_what_is_waited_for_is_shown(s: Stage) -> None:
         assert "A start here would be refused now" in refused
         assert f"no login to {volume.iqn}" in refused and "the portal does not answer" in refused
         connecting = host.spawn(at_a_terminal("kvmlun connect data-0"))
+        verbs = (f"volume discover {data.portal}", "volume repin data-0", "disk-xml data-0")
+        asking = [host.spawn(at_a_terminal(f"kvmlun {verb}")) for verb in verbs]
         starting = host.spawn(["virsh", "start", vm.uuid])
         login = f"prepare vm1: waiting for login to {volume.iqn}"
         wait_for("status to say", lambda: login in host.run("kvmlun status").out, 10)
         wait_for("connect to say", lambda: "waiting for login to" in connecting.out, 10)
+        for each in asking:
+            wait_for(each.command, lambda: "waiting for " in each.out, 10)
     assert starting.wait(120).rc == 0, starting.err
+    for each in asking:
+        each.wait(120)
     done = connecting.wait(120)
     assert done.rc == 0 and plain(done.out).split("\r")[-2].endswith(data.by_id)
     (prepare,) = [o for o in explained(host)["operations"] if o["operation"] == "prepare"]

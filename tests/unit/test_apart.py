@@ -30,6 +30,14 @@ def test_a_child_that_hangs_is_given_up():
     assert time.monotonic() - began < 10
 
 
+def test_who_waits_is_told_for_how_long(monkeypatch):
+    monkeypatch.setattr(apart, "_TELL_SECONDS", 0.05)
+    told = []
+    apart.call("it", 10, time.sleep, 0.3, waits=lambda *what: told.append(what))
+    assert len(told) >= 2 and told == sorted(told)
+    assert {what for what, _ in told} == {"it"} and 0.05 <= told[0][1] < told[-1][1] < 10
+
+
 def test_a_child_gets_only_so_much_memory():
     with pytest.raises(errors.Storage, match="it: its answer can't be read"):
         apart.call("it", 10, bytes, 1 << 30)

@@ -234,11 +234,36 @@ def test_what_is_waited_for_is_shown_with_its_seconds():
     asyncio.run(play())
 
 
+def test_what_has_no_steps_is_said_once_it_takes_long(monkeypatch):
+    monkeypatch.setattr(progress, "SHOWN_SECONDS", 0.05)
+
+    async def play():
+        screen = Screen()
+        async with progress.said("targets", screen.stream):
+            await screen.shows("waiting for targets (0 s)")
+        assert (await screen.shows("\r\x1b[K")).endswith("\r\x1b[K")
+        async with progress.said("nothing", screen.stream):
+            pass
+        assert "nothing" not in await screen.shows("\r\x1b[K")
+
+    asyncio.run(play())
+
+
+def test_who_lets_no_other_task_run_shows_it_as_well():
+    screen = Screen(columns=30)
+    with progress.written(screen.stream) as waits:
+        waits("discovery at 10.0.0.1:3260 of the lab", 2.7)
+    shown = asyncio.run(screen.shows("waiting for", "(3 s)"))
+    assert shown.endswith("(3 s)\r\x1b[K") and "…" in shown
+
+
 def test_in_a_pipe_nothing_is_shown_of_that(tmp_path):
     async def play(stream):
         async with serving(Manager()), Client() as client:
             async with progress.shown(client, "connect", "data-0", stream):
                 pass
+        with progress.written(stream) as waits:
+            waits("discovery", 2.0)
 
     with open(tmp_path / "out", "w") as stream:
         asyncio.run(play(stream))

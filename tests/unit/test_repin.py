@@ -1,9 +1,14 @@
 """What is pinned against what is there, and the metadata after a pin has changed."""
 
+import asyncio
 import dataclasses
+from types import SimpleNamespace
 
+from kvmlun import repin
+from kvmlun.config import Config, Settings
 from kvmlun.lun import LunAddress
-from kvmlun.repin import comparison, repinned
+from kvmlun.repin import Repin, comparison, repinned
+from kvmlun.traces import Traces
 
 from .worlds import ADDRESS, BY_PATH, LUN, OTHER_WWID, WWID, domain, guest
 
@@ -33,3 +38,18 @@ def test_metadata_with_the_new_pin():
     right = guest(None, domain(BY_PATH, luns=[new]), active=False)
     assert repinned(right, made) == ()
     assert repinned(guest(None, domain(WWID.link, luns=[LUN]), active=False), made) == ()
+
+
+def test_the_target_is_waited_for_by_its_address(monkeypatch, tmp_path):
+    found = SimpleNamespace(wwid=str(OTHER_WWID), size=7)
+    monkeypatch.setattr(repin, "_shown", lambda lun: found)
+    config, traces = Config(Settings(), {"vm1": VOLUME}), Traces(lambda: None, tmp_path)
+    pins = Repin(lambda: config, lambda: None, str, lambda: None, None)
+
+    async def play():
+        with traces.operation("repin", "vm1", "a"):
+            return await pins.compare("vm1")
+
+    assert asyncio.run(play()).found == OTHER_WWID
+    (made,) = traces.of("a")
+    assert [step.text for step in made.steps] == [f"{ADDRESS} at {LUN.portals[0]}"]
