@@ -16,7 +16,7 @@ from .handover import Handover
 from .hooks import Hooks
 from .leases import boottime
 from .ledger import Ledger
-from .libvirtconn import Guest, Listing
+from .listing import Guest, Listing, known
 from .login import candidates
 from .lun import Lun, Portal
 from .maps import Maps
@@ -95,9 +95,7 @@ class Explainer:
         return Explanation(guest.name, guest.uuid, running, tuple(made), operations)
 
     def _guest(self, vm: str) -> Guest:
-        listing = self._listing()
-        if listing is None:
-            raise errors.Storage(self._problem() or "libvirt was not asked yet; try again")
+        listing = known(self._listing(), self._problem(), errors.Storage, old=True)
         for guest in listing.guests:
             if vm in (guest.name, guest.uuid):
                 return guest

@@ -17,7 +17,7 @@ from .domxml import Domain
 from .drain import Drain
 from .handover import Handover
 from .leases import Leases, Need, boottime
-from .libvirtconn import Listing
+from .listing import Listing
 from .lun import Portal, Wwid
 from .ours import Source, Sources
 from .request import Request

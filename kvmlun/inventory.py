@@ -10,8 +10,8 @@ from . import errors, links
 from .domxml import Domain
 from .keys import Record
 from .leases import START, Lease, Need
-from .libvirtconn import Guest, Listing
 from .links import BY_PATH
+from .listing import Guest, Listing
 from .lun import Lun, LunAddress, Wwid, parse_by_path
 from .reconcile import Holds
 from .sysfs import Session

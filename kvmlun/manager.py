@@ -38,7 +38,8 @@ from .hooks import Hooks
 from .keys import Keys, Record
 from .leases import Leases, boottime
 from .ledger import Ledger
-from .libvirtconn import Libvirt, Listing
+from .libvirtconn import Libvirt
+from .listing import Listing, known
 from .login import Logins
 from .lun import Lun
 from .maps import Maps
@@ -231,9 +232,10 @@ class Manager:
     def remove_volume(self, name: str) -> None:
         """Take a volume out of /etc/kvmlun. Raises as catalog.remove()."""
         holders = self.holds().of_lun(self.config.volume(name))
-        if self.listing is None or self.libvirt_problem:
-            problem = self.libvirt_problem or "libvirt was not asked yet; try again"
-            raise errors.Refused(f"nobody knows which VM has volume {name}: {problem}")
+        known(
+            self.listing, self.libvirt_problem,
+            lambda why: errors.Refused(f"nobody knows which VM has volume {name}: {why}"),
+        )  # fmt: skip
         catalog.remove(name, holders)
         self.configure()
 
@@ -473,10 +475,11 @@ class Manager:
 
     def holders(self) -> list[str]:
         """Return who needs LUNs here; raises errors.Storage before libvirt has told who runs."""
-        if self.listing is None:
-            problem = self.libvirt_problem or "libvirt was not asked yet; try again"
-            raise errors.Storage(f"nobody knows which VMs run here: {problem}")
-        holds = inventory.holds(self._leases.all, self.listing, (), self._keys.all)
+        listing = known(
+            self.listing, self.libvirt_problem,
+            lambda why: errors.Storage(f"nobody knows which VMs run here: {why}"), old=True,
+        )  # fmt: skip
+        holds = inventory.holds(self._leases.all, listing, (), self._keys.all)
         return status.holders(dataclasses.replace(self.view(), holds=holds), self.config)
 
     def view(self) -> reconcile.View:

@@ -9,7 +9,7 @@ from . import domxml, inventory, ours
 from .config import Config
 from .domxml import Domain
 from .keys import ARRIVING, Record
-from .libvirtconn import Guest, Listing
+from .listing import Guest, Listing
 from .lun import Lun, Wwid
 from .sysfs import Session
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from . import catalog, domxml, errors, inventory, libiscsi
 from .config import Config
-from .libvirtconn import Guest, Libvirt, Listing
+from .libvirtconn import Libvirt
 from .links import BY_PATH
+from .listing import Guest, Listing, known
 from .lun import Lun, Wwid, parse_by_path
 from .reconcile import Holds
 from .steps import step
@@ -75,10 +76,10 @@ class Repin:
         made = await self.compare(what)
         if made.found != wanted:
             raise errors.Refused(f"{made.lun.address} is {made.found} now, not {wanted}")
-        guests = self._listing()
-        if guests is None or self._problem():
-            problem = self._problem() or "libvirt was not asked yet; try again"
-            raise errors.Refused(f"nobody knows which VM has the LUN: {problem}")
+        guests = known(
+            self._listing(), self._problem(),
+            lambda why: errors.Refused(f"nobody knows which VM has the LUN: {why}"),
+        )  # fmt: skip
         holders = frozenset[str]().union(
             *(
                 self._holds().of_lun(dataclasses.replace(made.lun, wwid=each))

@@ -11,7 +11,7 @@ from .attach import Attacher
 from .domxml import Domain
 from .fence import Fence
 from .leases import TAKEOVER, Leases
-from .libvirtconn import Listing
+from .listing import Listing, known
 from .lun import Wwid
 from .request import Request
 from .reservation import Reservation
@@ -111,10 +111,10 @@ class Takeovers:
             self._leases.take_over(domain.uuid, domain.name, needs, _ASK_SECONDS)
 
     def _domain(self, vm: str) -> Domain:
-        listing = self._listing()
-        if listing is None or self._problem():
-            problem = self._problem() or "libvirt was not asked yet; try again"
-            raise errors.Refused(f"nobody knows whether {vm[:80]} runs here: {problem}")
+        listing = known(
+            self._listing(), self._problem(),
+            lambda why: errors.Refused(f"nobody knows whether {vm[:80]} runs here: {why}"),
+        )  # fmt: skip
         for guest in listing.guests:
             if vm not in (guest.name, guest.uuid):
                 continue

@@ -10,7 +10,8 @@ from . import errors, metadata, sysfs
 from .config import Config
 from .keys import HOLDER, Keys
 from .leases import boottime
-from .libvirtconn import Libvirt, Listing
+from .libvirtconn import Libvirt
+from .listing import Listing
 
 log = logging.getLogger("kvmlun.telling")
 

@@ -7,10 +7,10 @@ import pytest
 
 from kvmlun import errors
 from kvmlun.explainer import Explainer
-from kvmlun.libvirtconn import Listing
+from kvmlun.listing import Listing
 
 from . import worlds
-from .test_libvirtconn import DOMAIN
+from .test_listing import DOMAIN
 
 BEFORE = worlds.guest(None, DOMAIN, active=False)
 NOW = dataclasses.replace(BEFORE, persistent=dataclasses.replace(DOMAIN, others=(("vdb", ""),)))

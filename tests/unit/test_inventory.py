@@ -5,7 +5,7 @@ import dataclasses
 from kvmlun import inventory, links
 from kvmlun.config import Config, Settings
 from kvmlun.leases import CONNECTION, Lease, Need
-from kvmlun.libvirtconn import Listing
+from kvmlun.listing import Listing
 
 from . import worlds
 from .worlds import ADDRESS, BY_PATH, LUN, TARGET, UUID, WWID, domain, guest

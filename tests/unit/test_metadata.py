@@ -5,7 +5,7 @@ import dataclasses
 from kvmlun import domxml, inventory
 from kvmlun.config import Config, Settings
 from kvmlun.domxml import Disk
-from kvmlun.libvirtconn import Listing
+from kvmlun.listing import Listing
 from kvmlun.lun import Portal
 from kvmlun.metadata import wanted
 

@@ -3,7 +3,7 @@
 from kvmlun.domxml import Disk as DomainDisk
 from kvmlun.domxml import Domain
 from kvmlun.ledger import Entry
-from kvmlun.libvirtconn import Guest
+from kvmlun.listing import Guest
 from kvmlun.lun import Lun, LunAddress, Portal, Wwid
 from kvmlun.reconcile import Holds, View
 from kvmlun.sysfs import LOGGED_IN, Disk, Session
