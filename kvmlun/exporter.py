@@ -10,9 +10,10 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import errors, metricsfile, status
+from . import errors, status
 from .leases import Leases
 from .manager import Manager
+from .metricsfile import MetricsFile
 from .wait import within
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Exporter:
         self._leases = leases
         self._wake = asyncio.Event()
         self._followed: tuple[str | None, str | None] = (None, None)
-        self._folder: str | None = None  # that has our file
+        self._file: MetricsFile | None = None
         self._listening: str | None = None
         self._server: MetricsServer | None = None
         self._problems: dict[str, str] = {}
@@ -77,18 +78,19 @@ class Exporter:
             log.exception("metrics: the %s failed", what)
         self._problems[what] = problem
 
-    async def _write(self, folder: str | None) -> None:
-        if folder != self._folder:
+    async def _write(self, where: str | None) -> None:
+        folder = Path(where) if where else None
+        if self._file and self._file.folder != folder:
             self._stop_writing()
         if folder:
             _, text = self._exposition("")
-            await asyncio.to_thread(metricsfile.write, Path(folder), text)
-            self._folder = folder
+            self._file = self._file or MetricsFile(folder)
+            await asyncio.to_thread(self._file.write, text)
 
     def _stop_writing(self) -> None:
-        if self._folder:
-            metricsfile.remove(Path(self._folder))
-            self._folder = None
+        if self._file:
+            self._file.remove()
+            self._file = None
 
     async def _listen(self, where: str | None) -> None:
         if where == self._listening:

@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import logging
+import os
+import threading
 from types import SimpleNamespace
 
 import pytest
 
-from kvmlun import exporter, metricsfile
+from kvmlun import exporter
 from kvmlun.config import Config, Settings
 from kvmlun.drain import Drain
 from kvmlun.exporter import Exporter
 from kvmlun.leases import Leases
+from kvmlun.metricsfile import MetricsFile
 from kvmlun.tally import Tally
 
 from . import worlds
@@ -79,6 +82,26 @@ def test_it_writes_where_the_settings_say_and_leaves_nothing_behind(tmp_path, ma
     play(scenario())
 
 
+def test_an_end_in_the_middle_of_a_write_leaves_nothing_behind(tmp_path, manager, monkeypatch):
+    """Nobody waits for the thread that writes."""
+    (folder := tmp_path / "folder").mkdir()
+    began, ended = threading.Event(), threading.Event()
+
+    def wait(*_):
+        began.set()
+        assert ended.wait(10)
+
+    async def scenario():
+        async with running(manager, tmp_path):
+            await until(began.is_set)
+        ended.set()
+
+    monkeypatch.setattr(os, "fchmod", wait)
+    manager.set(metrics_folder=str(folder))
+    play(scenario())
+    assert os.listdir(folder) == []
+
+
 def test_it_serves_where_the_settings_say(tmp_path, manager):
     one, two = tmp_path / "one", tmp_path / "two"
 
@@ -110,8 +133,8 @@ def test_who_asks_without_end_has_the_host_looked_at_now_and_then(tmp_path, mana
 def test_a_problem_is_told_once_and_tried_again(tmp_path, manager, monkeypatch, caplog):
     monkeypatch.setattr(exporter, "_WRITE_SECONDS", 0.01)
     tries, folder = [], tmp_path / "later"
-    write = metricsfile.write
-    monkeypatch.setattr(metricsfile, "write", lambda *args: tries.append(args) or write(*args))
+    write = MetricsFile.write
+    monkeypatch.setattr(MetricsFile, "write", lambda *args: tries.append(args) or write(*args))
     manager.set(metrics_folder=str(folder), metrics_listen=str(folder / "s"))
 
     async def scenario():
