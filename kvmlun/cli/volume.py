@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from ..client import Client
 
 
+# What is in force where a volume has no such key.
+_UNSAID = {
+    "ifaces": "- (routing decides)",
+    "fencing": "- (as settings.fencing, else as the VM's metadata says)",
+    "secret": "- (as /etc/iscsi/iscsid.conf says)",
+}
+
+
 def add(verbs: arguments.Verbs) -> None:
     volume = verbs.add_parser("volume", help="show and change the catalog in /etc/kvmlun")
     nouns = volume.add_subparsers(required=True, metavar="COMMAND")
@@ -79,7 +87,7 @@ async def _show(client: Client, given: argparse.Namespace) -> str:
     if given.json:
         return render.as_json(volume)
     shown = {k: ", ".join(v) if isinstance(v, list) else str(v) for k, v in volume.items()}
-    return "".join(f"{key + ':':11}{text or '-'}\n" for key, text in shown.items())
+    return "".join(f"{k + ':':11}{text or _UNSAID.get(k, '-')}\n" for k, text in shown.items())
 
 
 async def _add(client: Client, given: argparse.Namespace) -> str:
