@@ -14,9 +14,6 @@ from tests.lab.stage import Stage
 pytestmark = pytest.mark.one_host
 ONLY_KVMLUN = "only kvmlun has a doctor"
 
-_KEPT = "/var/lib/lab/doctor.tar"
-_KEEP = f"mkdir -p /var/lib/lab; tar -C /etc -cf {_KEPT} lvm mdadm"
-_RESTORE = f"rm -r /etc/lvm /etc/mdadm; tar -C /etc -xf {_KEPT}; rm {_KEPT}"
 # Each in a row of its own only in a campaign; none of them needs a LUN.
 _TOGETHER = (
     "kvmlund down",
@@ -40,12 +37,9 @@ def clean(installed: Stage) -> Iterator[None]:
         yield
         return
     host = installed.kvms[0]
-    host.run(_KEEP)
-    try:
+    with hands.configuration_kept(host):
         hands.apply_what_doctor_says(host)
         yield
-    finally:
-        host.run(_RESTORE)
 
 
 @pytest.fixture
