@@ -3,9 +3,8 @@
 And the commands by which an administrator, or a package's script, has it look at all disks.
 """
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tests.lab import machine, own, san
@@ -18,8 +17,6 @@ COMMANDS = (
     f"losetup {own.MEMBER} {own.MEMBER_FILE}; udevadm settle; mdadm --assemble --scan",
     "systemctl daemon-reload; mount -a; swapon -a; multipath -r",
 )
-
-_KEPT = "/var/lib/lab/doctor.tar"
 
 # Runs on the host; its arguments are the WWIDs of guests' LUNs, first the one that a guest uses.
 _PROGRAM = r"""
@@ -114,23 +111,3 @@ def check_off(host: machine.Machine, volumes: Sequence[san.Volume], before: Stat
 def _changes(before: State, now: State) -> dict[str, tuple[Any, Any]]:
     keys = before.keys() | now.keys()
     return {k: (before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)}
-
-
-@contextlib.contextmanager
-def configuration_kept(host: machine.Machine) -> Iterator[None]:
-    """Restore at the end what LVM and mdadm are told in /etc."""
-    host.run(f"mkdir -p /var/lib/lab; tar -C /etc -cf {_KEPT} lvm mdadm")
-    try:
-        yield
-    finally:
-        host.run(f"rm -r /etc/lvm /etc/mdadm; tar -C /etc -xf {_KEPT}; rm {_KEPT}")
-
-
-def apply_what_doctor_says(host: machine.Machine) -> None:
-    """Write what it prints where it says, and find that it has nothing more to say."""
-    done = host.run("kvmlun doctor --json", check=False)
-    assert done.rc == 7
-    for finding in json.loads(done.out):
-        text = "".join(f"{line}\n" for line in finding["lines"])
-        host.run(f"mkdir -p $(dirname {finding['file']}) && cat >>{finding['file']}", input=text)
-    assert host.run("kvmlun doctor").out == "nothing found\n"

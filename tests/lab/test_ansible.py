@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import tools
-from tests.lab import hands, machine, package
+from tests.lab import doctor, machine, package
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -28,7 +28,7 @@ def test_a_host_from_nothing(s: Stage, tmp_path: Path) -> None:
         "kvmlun_volumes": {"vm1-root": where},
         "kvmlun_settings": {"grace": 3},
     }
-    with hands.configuration_kept(host):
+    with doctor.configuration_kept(host):
         s.peer.remove(host)
         try:
             code, told = play(host, tmp_path, given)
