@@ -12,6 +12,8 @@ from . import checks, comparison, gathering, tools
 Check = Callable[[], Awaitable[Finding | Sequence[Finding] | None]]
 Waits = Callable[[str], None]
 
+_ASK_AGAIN = "see that this can be asked, then run kvmlun doctor again"
+
 # By the names that their findings have, in the order in which they are told.
 CHECKS: dict[str, Check] = {
     "kvmlund": checks.kvmlund,
@@ -68,11 +70,11 @@ async def compare(host: str, waits: Waits) -> list[Finding]:
         if answer.facts:
             return list(comparison.compare(here, answer.facts, answer.asked, answer.had))
     except errors.Error as problem:
-        return [_unknown("host", problem)]
+        remedy = f"see that kvmlun doctor --facts prints JSON, here and by ssh {host}"
+        return [_unknown("host", problem, remedy)]
     remedy = f"install the same kvmlun on {host} as here"
     return [Finding("version", f"kvmlun {answer.lacks} ({host})", remedy=remedy)]
 
 
-def _unknown(check: str, problem: Exception) -> Finding:
-    remedy = "see that this can be asked, then run kvmlun doctor again"
+def _unknown(check: str, problem: Exception, remedy: str = _ASK_AGAIN) -> Finding:
     return Finding(check, str(problem), remedy=remedy, unknown=True)

@@ -28,8 +28,10 @@ def judge(shown: str) -> Finding | None:
                 "that run"
             )
             remedy = (
-                f"systemctl cat {UNIT} shows which file sets ExecStop beside kvmlun's own: take it "
-                "out there, or put ExecStop=" + _KEEPS + " before it; then systemctl daemon-reload"
+                f"systemctl cat {UNIT} shows which file in /etc/systemd/system takes the place of "
+                "kvmlun.conf, or sets ExecStop after it: take it out, or put ExecStop="
+                + _KEEPS
+                + " before that; then systemctl daemon-reload"
             )
             return Finding("open-iscsi", cause, remedy=remedy)
     return None

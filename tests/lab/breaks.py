@@ -1,16 +1,11 @@
 """What can be wrong with a host, each thing alone: how it is done, and what doctor is to say."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from tests.lab import machine, san
 
 HOOK = "/etc/libvirt/hooks/qemu.d/50-kvmlun"
 NAME = "/etc/iscsi/initiatorname.iscsi"
 FOLDER = "/var/lib/lab/aside"
-OPENER = "lab-opener"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +34,17 @@ def _name(text: str, then: str = "true") -> tuple[str, str]:
     return f"{take}; printf '{text}' >{NAME}; {then}", give
 
 
-def _instead(path: str, script: str) -> tuple[str, str]:
+def instead(path: str, script: str, interpreter: str = "#!/bin/sh") -> tuple[str, str]:
     """Put a script in the place of a program, which goes on running where it runs."""
     made = f"{FOLDER}/{Path(path).name}"
-    write = f"printf '#!/bin/sh\\n{script}\\n' >{made}; chmod 755 {made}"
+    write = f"printf '{interpreter}\\n{script}\\n' >{made}; chmod 755 {made}"
     return f"{write}; mount --bind {made} {path}", f"umount {path}; rm {made}"
+
+
+def _written(path: str, text: str) -> tuple[str, str]:
+    """Write a file that was not there, or one in the place of that which was."""
+    take, give = _aside(path)
+    return f"test ! -e {path} || {{ {take}; }}; printf '{text}' >{path}", f"rm {path}; {give}"
 
 
 def _rules(file: str) -> tuple[str, str]:
@@ -57,6 +58,29 @@ _STOP = "/etc/systemd/system/open-iscsi.service.d"
 _MADE = "InitiatorName=iqn.1993-08.org.debian:01:313e24299ef\\n"
 _CLONED = f"touch -d 2020-01-01 {NAME}"
 _BAD = "/etc/kvmlun/volumes.d/bad.yaml"
+_APART = "/run/systemd/system/kvmlund.service.d"
+_ACCEPTS = "a|^/dev/disk/by-id/|"
+_FILTER = f'devices {{\\n\\tglobal_filter = ["{_ACCEPTS}", "r|^/dev/kvmlun/|"]\\n}}\\n'
+_MDADM, _MDADM_LINES = "/etc/mdadm/mdadm.conf", "/etc/mdadm/mdadm.conf.d"
+_DEVICE, _AWAY = "DEVICE /dev/sd*", "ARRAY /dev/md/away UUID=1:2:3:4"
+_MEMBER = "/dev/loop9"
+_ARRAY = (
+    f"modprobe loop; truncate -s 16M {FOLDER}/md; losetup {_MEMBER} {FOLDER}/md; "
+    f"mdadm -q --create /dev/md/lab --run --force -l 1 -n 1 {_MEMBER}",
+    f"mdadm -q --stop /dev/md/lab; losetup -d {_MEMBER}; rm {FOLDER}/md",
+)
+_EXCEPTION = 'blacklist_exceptions {\\n\\tproperty "^ID_BUS$"\\n}\\n'
+
+
+def _and(*pairs: tuple[str, str]) -> tuple[str, str]:
+    """Do one after the other, and undo the last one first."""
+    return "; ".join(do for do, _ in pairs), "; ".join(undo for _, undo in reversed(pairs))
+
+
+def _with(path: str, line: str) -> tuple[str, str]:
+    """Add a line to a file."""
+    return f"echo '{line}' >>{path}", f"sed -i '$d' {path}"
+
 
 BREAKS = {
     "kvmlund down": Break(
@@ -68,6 +92,12 @@ BREAKS = {
         "kvmlund", "bad.yaml:1",
         f"echo nonsense: 1 >{_BAD}; ! systemctl reload kvmlund",
         f"rm {_BAD}; systemctl reload kvmlund",
+    ),
+    "libvirt out of kvmlund's reach": Break(
+        "kvmlund", "can't ask libvirt",
+        f"mkdir -p {_APART}; printf '[Service]\nInaccessiblePaths=/run/libvirt\n' "
+        f">{_APART}/lab.conf; systemctl daemon-reload; systemctl restart kvmlund",
+        f"rm -r {_APART}; systemctl daemon-reload; systemctl restart kvmlund",
     ),
     # As where the package was installed while libvirt could not be told of it.
     "hook not loaded": Break(
@@ -81,7 +111,13 @@ BREAKS = {
         "chmod a-x /usr/sbin/kvmlun-hook", "chmod a+x /usr/sbin/kvmlun-hook",
     ),
     "hook broken": Break(
-        "hook", "which fails", *_instead("/usr/sbin/kvmlun-hook", "echo oh no >&2; exit 1")
+        "hook", "which fails", *instead("/usr/sbin/kvmlun-hook", "echo oh no >&2; exit 1")
+    ),
+    "hook without its program": Break(
+        "hook", "the hook is broken", *_aside("/usr/lib/python3/dist-packages/kvmlun/hook.py")
+    ),
+    "hook that is no program": Break(
+        "hook", "can't execute the hook", *instead("/usr/sbin/kvmlun-hook", "oh no", "")
     ),
     "no iscsid socket": Break(
         "iscsid", "nor its socket",
@@ -89,6 +125,10 @@ BREAKS = {
     ),
     "iscsid not running": Break(
         "iscsid", "does not run", "systemctl stop iscsid", "systemctl start iscsid", lun=True
+    ),
+    "no file of initiator names": Break("initiator", "has no InitiatorName", *_aside(NAME)),
+    "initiator name not made yet": Break(
+        "initiator", "is not made yet", *_name("GenerateName=yes\\n")
     ),
     "no initiator name": Break("initiator", "has no InitiatorName", *_name("")),
     "two initiator names": Break(
@@ -107,12 +147,17 @@ BREAKS = {
         *_name("InitiatorName=iqn.2026-11.lab:new\\n"), lun=True,
     ),
     "open-iscsi 2.1.10": Break(
-        "versions", "2.1.10", *_instead("/usr/sbin/iscsid", "echo iscsid version 2.1.10")
+        "versions", "2.1.10", *instead("/usr/sbin/iscsid", "echo iscsid version 2.1.10")
     ),
     "open-iscsi stops all": Break(
         "open-iscsi", "logout-all.sh",
         f"mkdir -p {_STOP}; printf '[Service]\\nExecStop=\\nExecStop=/lib/open-iscsi/logout-all.sh"
         f"\\n' >{_STOP}/zz.conf; systemctl daemon-reload",
+        f"rm -r {_STOP}; systemctl daemon-reload",
+    ),
+    "open-iscsi without our drop-in": Break(
+        "open-iscsi", "logout-all.sh",
+        f"mkdir -p {_STOP}; ln -s /dev/null {_STOP}/kvmlun.conf; systemctl daemon-reload",
         f"rm -r {_STOP}; systemctl daemon-reload",
     ),
     "short replacement": Break(
@@ -124,31 +169,39 @@ BREAKS = {
         "udev", "58-kvmlun-map.rules", *_rules("58-kvmlun-map.rules")
     ),
     "lvm": Break("lvm", "no filter rejects", *_aside("/etc/lvm/lvmlocal.conf")),
-    "mdadm": Break("mdadm", "DEVICE partitions", *_aside("/etc/mdadm/mdadm.conf.d")),
+    "lvm's filter": Break(
+        "lvm", f"the filter {_ACCEPTS} lets", *_written("/etc/lvm/lvmlocal.conf", _FILTER)
+    ),
+    "mdadm": Break("mdadm", "DEVICE partitions", *_aside(_MDADM_LINES)),
+    "mdadm's devices": Break("mdadm", f"{_DEVICE} has them", *_with(_MDADM, _DEVICE)),
+    "an array that does not run": Break(
+        "mdadm", "not all arrays of its ARRAY lines",
+        *_and(_aside(_MDADM_LINES), _with(_MDADM, _AWAY)),
+    ),
+    "an array whose member has no lasting name": Break(
+        "mdadm", f"{_MEMBER} may have another name", *_and(_ARRAY, _aside(_MDADM_LINES))
+    ),
+    "an array whose member is left out": Break("mdadm", f"leaves out {_MEMBER}", *_ARRAY),
     "multipath": Break(
         "multipath", "not blacklisted", *_aside("/etc/multipath/conf.d/kvmlun.conf")
+    ),
+    "multipath's exceptions": Break(
+        "multipath", '"^ID_BUS$" in blacklist_exceptions',
+        *_written("/etc/multipath/conf.d/zz.conf", _EXCEPTION),
     ),
     "clock": Break("clock", "not synchronized", "lab-clock 20", "lab-clock 0"),
 }  # fmt: skip
 
-
-@contextlib.contextmanager
-def broken(host: machine.Machine, what: Break, **names: str) -> Iterator[None]:
-    """Break one thing of a host, and mend it at the end; `names` are those in its lines."""
-    try:
-        host.run(f"set -e; mkdir -p {FOLDER}; {_filled(what.do, names)}")
-        yield
-    finally:
-        host.run(_filled(what.undo, names))
-
-
-def session(host: machine.Machine, lun: san.Volume) -> str:
-    """Return the folder of a LUN's session in sysfs."""
-    file = host.run(f"grep -lx {lun.iqn} /sys/class/iscsi_session/*/targetname").out.strip()
-    return file.removesuffix("/targetname")
-
-
-def _filled(line: str, names: Mapping[str, str]) -> str:
-    for name, value in names.items():
-        line = line.replace(f"{{{name}}}", value)
-    return line
+# What keeps a check from being made.
+UNKNOWN = (
+    Break("hook", "virsh", "chmod a-x /usr/bin/virsh", "chmod a+x /usr/bin/virsh"),
+    Break("versions", "iscsid --version", *instead("/usr/sbin/iscsid", "exit 1")),
+    Break("open-iscsi", "systemctl show", *instead("/usr/bin/systemctl", "exit 1")),
+    Break(
+        "udev", "did not handle an event",
+        "kill -STOP $(pgrep -o -x systemd-udevd)", "kill -CONT $(pgrep -o -x systemd-udevd)",
+    ),
+    Break("lvm", "lvmconfig", *instead("/usr/sbin/lvm", "exit 1")),
+    Break("multipath", "multipath -t", *instead("/usr/sbin/multipath", "exit 1")),
+    Break("clock", "timedatectl", *instead("/usr/bin/timedatectl", "exit 1")),
+)  # fmt: skip

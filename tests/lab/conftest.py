@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, hands, own, peers, pool, rows, shared_vm, stage
+from tests.lab import Lab, doctor, own, peers, pool, rows, shared_vm, stage
 
 FAILED, DONE = pytest.StashKey[bool](), pytest.StashKey[bool]()
 EVIDENCE = Path(os.environ.get("KVMLUN_EVIDENCE", "/var/tmp/kvmlun-lab"))
@@ -130,8 +130,19 @@ def things(s: stage.Stage) -> Iterator[own.Things]:
     """What the first host has of its own; it is set up as kvmlun's doctor says."""
     with own.things(s.kvms[0]) as things:
         if s.peer.name == "kvmlun":
-            hands.apply_what_doctor_says(s.kvms[0])
+            doctor.apply(s.kvms[0])
         yield things
+
+
+@pytest.fixture(scope="module")
+def clean(installed: stage.Stage) -> Iterator[None]:
+    """The first host as doctor wants it to be: it found nothing when this was made."""
+    if installed.peer.name == "naive":
+        yield
+        return
+    with doctor.configuration_kept(installed.kvms[0]):
+        doctor.apply(installed.kvms[0])
+        yield
 
 
 @pytest.fixture(scope="module")

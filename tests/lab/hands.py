@@ -111,13 +111,3 @@ def check_off(host: machine.Machine, volumes: Sequence[san.Volume], before: Stat
 def _changes(before: State, now: State) -> dict[str, tuple[Any, Any]]:
     keys = before.keys() | now.keys()
     return {k: (before.get(k), now.get(k)) for k in keys if before.get(k) != now.get(k)}
-
-
-def apply_what_doctor_says(host: machine.Machine) -> None:
-    """Write what it prints where it says, and find that it has nothing more to say."""
-    done = host.run("kvmlun doctor --json", check=False)
-    assert done.rc == 7
-    for finding in json.loads(done.out):
-        text = "".join(f"{line}\n" for line in finding["lines"])
-        host.run(f"mkdir -p $(dirname {finding['file']}) && cat >>{finding['file']}", input=text)
-    assert host.run("kvmlun doctor").out == "nothing found\n"

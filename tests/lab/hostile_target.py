@@ -5,7 +5,8 @@ SendTargets) and ``targets`` (by name, what each of them says). Bytes are in hex
 
 - of a port: ``text``, the answer to SendTargets; ``endless``, which never ends it; ``trickle``.
 - of a target: ``pages``, VPD pages by number, null for none; ``inquiry``, the standard data;
-  ``luns``, the answer to REPORT LUNS; ``capacity``, that to READ CAPACITY(16); ``endless``: data
+  ``luns``, the answer to REPORT LUNS; ``capacity``, that to READ CAPACITY(16); ``reservations``,
+  that to REPORT CAPABILITIES of reservations, which it does not know otherwise; ``endless``: data
   without end for this command (its operation code); ``login``, the text of the login's answer;
   ``status``, of a login's answer; ``trickle``: the login's answer comes a byte a second.
 """
@@ -177,6 +178,8 @@ class Connection(socketserver.BaseRequestHandler):
             return b"\x03\0\0\0"
         if code == 0x5A:
             return b"\0\x06\0\0\0\0\0\0"
+        if code == 0x5E and "reservations" in self.target:
+            return self.said("reservations", b"") if cdb[1] & 0x1F == 2 else bytes(8)
         if code in (0x08, 0x28, 0x88):
             return bytes(wanted)
         return b"" if code in (0x00, 0x35, 0x91) else None  # TEST UNIT READY, SYNCHRONIZE CACHE

@@ -15,6 +15,7 @@ Command = str | Sequence[str]
 
 CONNECT_TIMEOUT = 2
 STOP_TIMEOUT = 10
+COLUMNS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,11 @@ class CommandTimedOut(CommandFailed):
     @property
     def outcome(self) -> str:
         return "no end within its time"
+
+
+def at_a_terminal(command: str) -> str:
+    """Return a command that runs another on a terminal of its own, COLUMNS wide."""
+    return f"script -qefc 'stty cols {COLUMNS}; export TERM=xterm; {command}' /dev/null"
 
 
 def shell_line(command: Command) -> str:

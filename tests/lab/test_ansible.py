@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import tools
-from tests.lab import machine, package
+from tests.lab import doctor, machine, package
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
@@ -20,32 +20,33 @@ ROLE = package.ROOT / "contrib/ansible"
 
 @pytest.mark.campaign
 def test_a_host_from_nothing(s: Stage, tmp_path: Path) -> None:
-    """It installs, a second run changes nothing, and a mistake changes nothing either."""
+    """It installs, and doctor finds nothing; a second run, and a mistake, change nothing."""
     host, volume = s.kvms[0], s.volume("vm1")
     where = {"wwid": volume.wwid, "target": volume.iqn, "portals": list(volume.portals)}
     given = {
         "kvmlun_package": str(package.build()),
         "kvmlun_volumes": {"vm1-root": where},
         "kvmlun_settings": {"grace": 3},
-        "kvmlun_doctor": "tell",
     }
-    s.peer.remove(host)
-    try:
-        code, told = play(host, tmp_path, given)
-        assert code == 0 and changed(told) > 0, told
-        vm = s.vm("vm1", [volume], known_on=[])
-        vm.start(host)
-        vm.destroy(host)
-        code, told = play(host, tmp_path, given)
-        assert code == 0 and changed(told) == 0, told
-        mistaken = {**given, "kvmlun_volumes": {"vm1-root": {**where, "lnu": 1}}}
-        code, told = play(host, tmp_path, mistaken)
-        assert code != 0 and "unknown key" in told, told
-        assert volume.wwid in host.run("kvmlun volume show vm1-root").out
-        host.run("kvmlun check")
-    finally:
+    with doctor.configuration_kept(host):
         s.peer.remove(host)
-        s.peer.install(host)
+        try:
+            code, told = play(host, tmp_path, given)
+            assert code == 0 and changed(told) > 0, told
+            assert host.run("kvmlun doctor").out == "nothing found\n"
+            vm = s.vm("vm1", [volume], known_on=[])
+            vm.start(host)
+            vm.destroy(host)
+            code, told = play(host, tmp_path, given)
+            assert code == 0 and changed(told) == 0, told
+            mistaken = {**given, "kvmlun_volumes": {"vm1-root": {**where, "lnu": 1}}}
+            code, told = play(host, tmp_path, mistaken)
+            assert code != 0 and "unknown key" in told, told
+            assert volume.wwid in host.run("kvmlun volume show vm1-root").out
+            host.run("kvmlun check")
+        finally:
+            s.peer.remove(host)
+            s.peer.install(host)
 
 
 def play(host: machine.Machine, folder: Path, variables: dict[str, object]) -> tuple[int, str]:

@@ -1,12 +1,12 @@
 """kvmlun doctor on real hosts: nothing on a clean one, else exactly what was broken."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import breaks, hands, san, wait_for
+from tests.lab import doctor, hostile, remote, san, tgt, wait_for
+from tests.lab.breaks import BREAKS, UNKNOWN
 from tests.lab.machine import Machine
 from tests.lab.pool import Pools
 from tests.lab.stage import Stage
@@ -14,38 +14,20 @@ from tests.lab.stage import Stage
 pytestmark = pytest.mark.one_host
 ONLY_KVMLUN = "only kvmlun has a doctor"
 
-_KEPT = "/var/lib/lab/doctor.tar"
-_KEEP = f"mkdir -p /var/lib/lab; tar -C /etc -cf {_KEPT} lvm mdadm"
-_RESTORE = f"rm -r /etc/lvm /etc/mdadm; tar -C /etc -xf {_KEPT}; rm {_KEPT}"
-# Each in a row of its own only in a campaign; none of them needs a LUN.
-_TOGETHER = (
-    "kvmlund down",
-    "hook gone",
-    "no iscsid socket",
-    "example initiator name",
-    "open-iscsi 2.1.10",
-    "open-iscsi stops all",
-    "udev's rules",
-    "lvm",
-    "mdadm",
-    "multipath",
-    "clock",
-)
-
-
-@pytest.fixture(scope="module")
-def clean(installed: Stage) -> Iterator[None]:
-    """The first host as doctor wants it to be: it found nothing when this was made."""
-    if installed.peer.name == "naive":
-        yield
-        return
-    host = installed.kvms[0]
-    host.run(_KEEP)
-    try:
-        hands.apply_what_doctor_says(host)
-        yield
-    finally:
-        host.run(_RESTORE)
+SECONDS = 60
+# One break of each check, and another one: in a campaign each has a row of its own as well.
+_TOGETHER = {
+    "some": (
+        "kvmlund down", "hook gone", "no iscsid socket", "example initiator name",
+        "open-iscsi 2.1.10", "open-iscsi stops all", "udev's rules", "lvm", "mdadm", "multipath",
+        "clock",
+    ),
+    "others": (
+        "configuration not in force", "hook without its program", "no file of initiator names",
+        "open-iscsi without our drop-in", "udev's rules for maps", "lvm's filter",
+        "mdadm's devices", "multipath's exceptions",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -57,88 +39,173 @@ def host(s: Stage, clean: None) -> Machine:
 def lun(s: Stage, host: Machine) -> Iterator[san.Volume]:
     """A LUN that is here without a VM."""
     made = s.volume("data")
-    s.peer.know(host, "data", [made])
+    with connected(s, host, made):
+        yield made
+
+
+@contextlib.contextmanager
+def connected(s: Stage, host: Machine, volume: san.Volume) -> Iterator[None]:
+    s.know(host, "data", [volume])
     host.run("kvmlun connect data-0")
-    yield made
+    yield
     host.run("kvmlun disconnect data-0")
 
 
-def found(host: Machine, code: int = 7) -> list[tuple[str, str]]:
-    """Return check and cause of each finding."""
-    done = host.run("kvmlun doctor --json", check=False)
-    assert done.rc == code, (done.out, done.err)
-    return [(finding["check"], finding["cause"]) for finding in json.loads(done.out)]
-
-
-def check_only(host: Machine, check: str, told: str) -> None:
-    ((which, cause),) = found(host)
-    assert which == check and told in cause
-
-
-def test_everything_at_once(host: Machine) -> None:
-    wanted = [breaks.BREAKS[name] for name in _TOGETHER]
+@pytest.mark.parametrize("which", _TOGETHER)
+def test_everything_at_once(host: Machine, which: str) -> None:
+    wanted = [BREAKS[name] for name in _TOGETHER[which]]
     with contextlib.ExitStack() as broken:
         for each in wanted:
-            broken.enter_context(breaks.broken(host, each))
-        causes = found(host)
-    assert [check for check, _ in causes] == [each.check for each in wanted]
-    for (_, cause), each in zip(causes, wanted, strict=True):
-        assert each.told in cause
+            broken.enter_context(doctor.broken(host, each))
+        doctor.check_all(host, [(each.check, each.told) for each in wanted])
     assert host.run("kvmlun doctor").out == "nothing found\n"
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", [n for n, each in breaks.BREAKS.items() if not each.lun])
+@pytest.mark.parametrize("name", [n for n, each in BREAKS.items() if not each.lun])
 def test_one_thing(host: Machine, name: str) -> None:
-    each = breaks.BREAKS[name]
-    with breaks.broken(host, each):
-        check_only(host, each.check, each.told)
+    with doctor.broken(host, BREAKS[name]):
+        doctor.check_only(host, BREAKS[name].check, BREAKS[name].told)
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("name", [n for n, each in breaks.BREAKS.items() if each.lun])
+@pytest.mark.parametrize("name", [n for n, each in BREAKS.items() if each.lun])
 def test_one_thing_about_a_lun(host: Machine, lun: san.Volume, name: str) -> None:
-    each = breaks.BREAKS[name]
-    assert found(host, code=0) == []
-    with breaks.broken(host, each, session=breaks.session(host, lun)):
-        check_only(host, each.check, each.told)
+    assert doctor.found(host, code=0) == []
+    file = host.run(f"grep -lx {lun.iqn} /sys/class/iscsi_session/*/targetname").out.strip()
+    with doctor.broken(host, BREAKS[name], session=file.removesuffix("/targetname")):
+        doctor.check_only(host, BREAKS[name].check, BREAKS[name].told)
+
+
+@pytest.mark.campaign
+def test_what_can_not_be_asked_is_not_clean(host: Machine) -> None:
+    """Meanwhile a terminal shows what is waited for."""
+    with contextlib.ExitStack() as broken:
+        for each in UNKNOWN:
+            broken.enter_context(doctor.broken(host, each))
+        doctor.check_all(host, [(each.check, each.told) for each in UNKNOWN], code=8)
+        shown = host.run(remote.at_a_terminal("kvmlun doctor"), check=False).out
+    assert "waiting for udev (5 s)" in shown
+    nobody = host.run("runuser -u nobody kvmlun doctor", check=False)
+    assert nobody.rc == 8 and "root" in nobody.err
+
+
+@pytest.mark.campaign
+def test_libvirt_stopped(host: Machine) -> None:
+    """Nobody can tell then whether it would call the hook."""
+    units = "libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket"
+    host.run(f"systemctl stop {units} libvirtd")
+    try:
+        said = "can't ask libvirt"
+        wait_for("kvmlund", lambda: said in host.run("kvmlun doctor", check=False).out, SECONDS)
+        doctor.check_all(host, [("kvmlund", said), ("hook", "did not get as far as to a hook")])
+    finally:
+        host.run(f"systemctl start {units}")
+    wait_for("kvmlund to reach it", lambda: not host.run("kvmlun doctor", check=False).rc, SECONDS)
+
+
+@pytest.mark.campaign
+def test_lvms_devices_file_in_place_of_a_filter(host: Machine) -> None:
+    with doctor.broken(host, BREAKS["lvm"]):
+        host.run(
+            "printf 'devices {\\n\\tuse_devicesfile = 1\\n}\\n' >/etc/lvm/lvmlocal.conf; "
+            "mkdir -p /etc/lvm/devices; touch /etc/lvm/devices/system.devices"
+        )
+        assert doctor.found(host, code=0) == []
+        host.run("rm -r /etc/lvm/devices")
+        doctor.check_only(host, BREAKS["lvm"].check, BREAKS["lvm"].told)
 
 
 @pytest.mark.campaign
 def test_a_pool_that_takes_a_disk_away(s: Stage, host: Machine, pools: Pools) -> None:
     """Somebody has it open, as a VM's QEMU would (test_pools.py has one)."""
     volume, _ = pools.vm("vm1", [host])
-    assert found(host, code=0) == []
-    start = f"systemd-run --unit={breaks.OPENER} sh -c 'exec sleep 1000 <{volume.by_id}'"
-    host.run(start)
+    assert doctor.found(host, code=0) == []
+    host.run(f"systemd-run --unit=lab-opener sh -c 'exec sleep 1000 <{volume.by_id}'")
     try:
         wait_for(
             "the disk open", lambda: host.run(f"fuser -s {volume.by_id}", check=False).rc == 0, 20
         )
-        check_only(host, "pools", "pool-destroy pool-vm1 would log out")
+        doctor.check_only(host, "pools", "pool-destroy pool-vm1 would log out")
     finally:
-        host.run(f"systemctl stop {breaks.OPENER}")
-    assert found(host, code=0) == []
+        host.run("systemctl stop lab-opener")
+    assert doctor.found(host, code=0) == []
 
 
 @pytest.mark.campaign
-def test_a_target_without_reservations(s: Stage, host: Machine) -> None:
-    volume = s.san.create(f"{s.base}:data", attributes={"emulate_pr": 0})
-    s.fenced().know(host, "data", [volume])
-    assert found(host, code=0) == []
-    host.run("kvmlun connect data-0")
-    check_only(host, "reservations", "no persistent reservations")
-    host.run("kvmlun disconnect data-0")
+def test_a_vm_that_waits_for_its_own_lun(s: Stage, host: Machine) -> None:
+    """The array shows another one in its place for a while."""
+    s.peer.configure(host, audit=5)
+    volume = s.volume("vm1")
+    vm = s.vm("vm1", [volume])
+    vm.start(host)
+    # What it had in flight would be on the other LUN.
+    vm.command(host, "stop")
+    vm.wait_console(host, "^GUEST-STOPPED")
+    assert doctor.found(host, code=0) == []
+    other = s.san.swap(volume)
+    wait_for("the VM to be suspended", lambda: vm.state(host) == "paused", SECONDS)
+    doctor.check_only(host, "kvmlund", f"waits for its own LUN: vm1: {volume.by_id}")
+    assert other.wwid in doctor.found(host)[0][1]
+    s.san.swap(volume, serial=volume.serial, path=volume.path)
+    wait_for("the VM to go on", lambda: vm.state(host) == "running", SECONDS)
+    assert doctor.found(host, code=0) == []
+    vm.destroy(host)
+    s.wait_clean()
+
+
+# Targets, of LUNs that are to be fenced
+
+
+@contextlib.contextmanager
+def without_reservations(s: Stage) -> Iterator[san.Volume]:
+    yield s.san.create(f"{s.base}:data", attributes={"emulate_pr": 0})
+
+
+@contextlib.contextmanager
+def without_preempt_and_abort(s: Stage) -> Iterator[san.Volume]:
+    octet, address = s.kvms[0].spec.octet, s.san.host.address("san_a")
+    with tgt.lun(s.san.host, f"{s.base}:data", f"{address}:35{octet}3", octet * 10 + 3) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def without_type_5(s: Stage) -> Iterator[san.Volume]:
+    """No other target of the lab can be without."""
+    iqn, port = f"{s.base}:data", 36000 + s.kvms[0].spec.octet
+    # SPC-5, 6.16.4: the type mask is valid, and has write exclusive alone.
+    says = {**hostile.GOOD, "reservations": "0008008002000000"}
+    with hostile.running(s.san.host, f"{s.kvms[0].name}-5", {str(port): {}}, {iqn: says}):
+        portal = f"{s.san.host.address('san_a')}:{port}"
+        yield san.Volume(iqn, 0, (portal,), hostile.WWID, "", 64 << 20, "")
 
 
 @pytest.mark.campaign
-def test_what_can_not_be_asked_is_not_clean(host: Machine) -> None:
-    host.run("chmod a-x /usr/bin/virsh")
-    try:
-        ((check, cause),) = found(host, code=8)
-    finally:
-        host.run("chmod a+x /usr/bin/virsh")
-    assert check == "hook" and "virsh" in cause
+@pytest.mark.parametrize(
+    "target, lacks",
+    [
+        (without_reservations, "no persistent reservations"),
+        (without_preempt_and_abort, "no PREEMPT AND ABORT"),
+        (without_type_5, "no reservations of type 5"),
+    ],
+)
+def test_a_target_that_can_not_fence(s: Stage, host: Machine, target, lacks: str) -> None:
+    with target(s) as volume:
+        with connected(s, host, volume):
+            assert doctor.found(host, code=0) == []
+        with connected(s.fenced(), host, volume):
+            told = f"data-0 is to be fenced, and its target has {lacks}"
+            doctor.check_only(host, "reservations", told)
+        s.wait_clean()
+
+
+@pytest.mark.campaign
+def test_a_target_that_does_not_tell(s: Stage, host: Machine) -> None:
+    volume = s.volume("data")
+    with connected(s.fenced(), host, volume):
+        assert doctor.found(host, code=0) == []
+        s.san.delete(volume.iqn, volume.lun)
+        doctor.check_only(host, "reservations", "what the target of data-0 can is unknown", code=8)
 
 
 @pytest.mark.campaign
@@ -148,7 +215,7 @@ def test_the_question_leaves_nothing_behind(s: Stage, host: Machine) -> None:
     try:
         first = s.vm("first", [])
         wait_for("an event", lambda: "first" in events.out, 20)
-        assert found(host, code=0) == []
+        assert doctor.found(host, code=0) == []
         last = s.vm("last", [])
         wait_for("another", lambda: "last" in events.out, 20)
         assert "kvmlun-doctor" not in events.out
@@ -172,9 +239,9 @@ def test_apparmor(host: Machine) -> None:
         host.run("virsh list")
         confined = host.run("cat /proc/$(pgrep -x libvirtd)/attr/current").out
         assert confined == "libvirtd (enforce)\n"
-        assert found(host, code=0) == []
+        assert doctor.found(host, code=0) == []
         host.run(f"echo 'deny /usr/sbin/kvmlun-hook x,' >>{_LOCAL}; apparmor_parser -r {_PROFILE}")
-        check_only(host, "apparmor", "profile libvirtd")
+        doctor.check_only(host, "apparmor", "profile libvirtd")
     finally:
         host.run(f"rm -f {_LOCAL}; touch {_LOCAL}; apparmor_parser -r {_PROFILE}", check=False)
         host.kernel.more.remove("security=apparmor")

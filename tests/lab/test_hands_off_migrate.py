@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import hands, own, signatures
+from tests.lab import doctor, hands, own, signatures
 from tests.lab.stage import Stage
 
 ONLY_KVMLUN = "the naive hook has to be told"
@@ -13,7 +13,7 @@ def test_every_signature_arrives_by_migration(s: Stage) -> None:
     one, two = s.kvms[:2]
     two.run("find /etc/kvmlun -type f -delete; systemctl restart kvmlund")
     with own.things(two) as things:
-        hands.apply_what_doctor_says(two)
+        doctor.apply(two)
         disks = signatures.make(s, things)
         two.run(f"multipath -a {disks.listed}")
         before, _ = hands.look(two, disks.all)

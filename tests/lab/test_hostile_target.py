@@ -1,44 +1,26 @@
 """A target that lies: in bounded time one clear line, and nothing of it is left."""
 
+import contextlib
 import dataclasses
 import fnmatch
-import json
-import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.lab import hostile_target, machine, san, wait_for
+from tests.lab import hostile, hostile_target, machine, san
+from tests.lab.hostile import GOOD, NAA6, WWID, designator, identity, page
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
 ONLY_KVMLUN = "only kvmlun has lines of its own"
 
-PROGRAM = "/usr/local/lib/kvmlun-lab/hostile_target.py"
-WWID = "naa.6001405a1b2c3d4e5f60718293a4b5c6"
-NAA6 = bytes.fromhex(WWID.removeprefix("naa."))
 CONTROL = b"\x1b[31mred\r\nkvmlun.login: forged\0\x07"
 SHELL = b"V $(touch /tmp/owned);`touch /tmp/owned` '\"&|"
 
 
-def designator(kind: int, body: bytes, code_set: int = 1, length: int | None = None) -> bytes:
-    return bytes([code_set, kind, 0, len(body) if length is None else length]) + body
-
-
-def page(body: bytes, number: int = 0x83, length: int | None = None) -> str:
-    size = len(body) if length is None else length
-    return (bytes([0, number]) + size.to_bytes(2, "big") + body).hex()
-
-
-def identity(data: str | None, **more: Any) -> dict[str, Any]:
-    return {"pages": {str(0x83): data}, **more}
-
-
-GOOD = identity(page(designator(3, NAA6)))
 NO_IDENTITY = "/dev/sd? tells no identity in VPD page 0x83"
 NO_SIZE = "/dev/sd? has 0 bytes, expected more"
 NO_SENSE = "{at}: the target refused the login for good, or its answer makes no sense"
@@ -138,42 +120,33 @@ class Hostile:
     def volume(self, name: str) -> san.Volume:
         return san.Volume(f"{self._s.base}:{name}", 0, (self.portal(),), WWID, "", 64 << 20, "")
 
-    def spec(self) -> str:
-        return json.dumps({
-            "address": self._address,
-            "ports": {
-                self.portal(name).rpartition(":")[2]: says
-                for name, (says, _) in {"": ({}, ""), **LISTS}.items()
-            },
-            "targets": {self.volume(name).iqn: lie.says for name, lie in LIES.items()},
-        })  # fmt: skip
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        ports = {
+            self.portal(name).rpartition(":")[2]: says
+            for name, (says, _) in {"": ({}, ""), **LISTS}.items()
+        }
+        targets = {self.volume(name).iqn: lie.says for name, lie in LIES.items()}
+        with hostile.running(self._s.san.host, self._s.kvms[0].name, ports, targets):
+            yield
 
 
 @pytest.fixture
-def hostile(s: Stage) -> Iterator[Hostile]:
+def liar(s: Stage) -> Iterator[Hostile]:
     """Whatever the lie, the daemon lives on and no line of its journal has a control character."""
     made, host = Hostile(s), s.kvms[0]
-    spec = f"/tmp/hostile.{host.name}.json"
-    s.san.host.put(Path(hostile_target.__file__), PROGRAM)
-    s.san.host.put(made.spec(), spec)
-    daemon = s.san.host.spawn(f"exec python3 -I {PROGRAM} {spec}")
     pid = host.main_pid("kvmlund")
-    try:
-        wait_for("the target", lambda: "ready" in daemon.out, 30)
+    with made.running():
         yield made
-    finally:
-        daemon.signal(signal.SIGKILL)
-        daemon.wait()
-        s.san.host.run(["rm", spec])
     assert host.main_pid("kvmlund") == pid
     says = host.run(f"journalctl _PID={pid} -o cat --all").out
     assert "kvmlund" in says and all(line.isprintable() for line in says.splitlines())
     assert host.run("ls /tmp/owned", check=False).rc != 0
 
 
-def start(s: Stage, hostile: Hostile, name: str) -> None:
+def start(s: Stage, liar: Hostile, name: str) -> None:
     """Have a VM refused with the line that it should be, or started where that is harmless."""
-    host, volume, lie = s.kvms[0], hostile.volume(name), LIES[name]
+    host, volume, lie = s.kvms[0], liar.volume(name), LIES[name]
     vm = s.vm(name, [volume], by_path=True, known_on=[])
     began = time.monotonic()
     told = host.run(["virsh", "start", "--paused", vm.uuid], check=False, timeout=120)
@@ -200,40 +173,40 @@ def discover(host: machine.Machine, portal: str) -> tuple[str, list[str]]:
     return told.out, told.err.splitlines()
 
 
-def list_of_targets(s: Stage, hostile: Hostile, name: str) -> None:
-    out, (line,) = discover(s.kvms[0], hostile.portal(name))
-    assert line.startswith(LISTS[name][1].format(portal=hostile.portal(name)))
+def list_of_targets(s: Stage, liar: Hostile, name: str) -> None:
+    out, (line,) = discover(s.kvms[0], liar.portal(name))
+    assert line.startswith(LISTS[name][1].format(portal=liar.portal(name)))
     assert out in ("", "volumes:\n")
 
 
-def test_an_array_without_identities(s: Stage, hostile: Hostile) -> None:
+def test_an_array_without_identities(s: Stage, liar: Hostile) -> None:
     for name in SHORT:
-        start(s, hostile, name)
+        start(s, liar, name)
     s.wait_clean()
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", [name for name in LIES if name not in SHORT])
-def test_a_start(s: Stage, hostile: Hostile, name: str) -> None:
-    start(s, hostile, name)
+def test_a_start(s: Stage, liar: Hostile, name: str) -> None:
+    start(s, liar, name)
     s.wait_clean()
 
 
-def test_lists_of_targets(s: Stage, hostile: Hostile) -> None:
+def test_lists_of_targets(s: Stage, liar: Hostile) -> None:
     for name in ("long-name", "nasty-names", "endless"):
-        list_of_targets(s, hostile, name)
+        list_of_targets(s, liar, name)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_of_targets(s: Stage, hostile: Hostile, name: str) -> None:
-    list_of_targets(s, hostile, name)
+def test_a_list_of_targets(s: Stage, liar: Hostile, name: str) -> None:
+    list_of_targets(s, liar, name)
 
 
 @pytest.mark.campaign
-def test_discovery_of_targets_that_lie(s: Stage, hostile: Hostile) -> None:
+def test_discovery_of_targets_that_lie(s: Stage, liar: Hostile) -> None:
     """Each is offered or told of in one line, and keeps none of the others from it."""
-    out, beside = discover(s.kvms[0], hostile.portal())
+    out, beside = discover(s.kvms[0], liar.portal())
     offered = yaml.safe_load(out)["volumes"]
     comments = [line for line in out.splitlines() if line.startswith("  # ")]
     for name in LIES:

@@ -7,19 +7,13 @@ import subprocess
 
 import pytest
 
-from tests.lab import machine, wait_for
+from tests.lab import machine, remote, wait_for
 from tests.lab.stage import Stage
 
 pytestmark = pytest.mark.one_host
 ONLY_KVMLUN = "only kvmlun has a command"
 
 PORTAL_NETWORK = "san_a"
-COLUMNS = 60
-
-
-def at_a_terminal(command: str) -> str:
-    """Return a command that runs another on a terminal of its own, COLUMNS wide."""
-    return f"script -qefc 'stty cols {COLUMNS}; export TERM=xterm; {command}' /dev/null"
 
 
 def plain(text: str) -> str:
@@ -63,14 +57,14 @@ def test_a_vm_is_explained_shown_and_followed(s: Stage) -> None:
     assert any(step.startswith(f"login to {volume.iqn}") for step in steps_of(made, "prepare"))
     wait_for("vm1 in the last picture", lambda: tree.out.endswith("└─ vm1\n"), 20)
 
-    status = host.run(at_a_terminal("kvmlun status")).out
+    status = host.run(remote.at_a_terminal("kvmlun status")).out
     assert "\x1b[32m" in status and "…" in status
-    branches = host.run(at_a_terminal("NO_COLOR=1 kvmlun status --tree")).out
+    branches = host.run(remote.at_a_terminal("NO_COLOR=1 kvmlun status --tree")).out
     assert "\x1b[" not in branches
-    piped = host.run(f"COLUMNS={COLUMNS} kvmlun status | cat").out
+    piped = host.run(f"COLUMNS={remote.COLUMNS} kvmlun status | cat").out
     for shown in (plain(status), branches, piped):
         assert "vm1-0" in shown and "in-use" in shown
-        assert max(len(line.rstrip("\r")) for line in shown.splitlines()) <= COLUMNS
+        assert max(len(line.rstrip("\r")) for line in shown.splitlines()) <= remote.COLUMNS
     assert volume.wwid in host.run("kvmlun status").out
     drawn = subprocess.run(["dot", "-Tsvg"], input=host.run("kvmlun graph").out.encode(),
                            capture_output=True, check=True)  # fmt: skip
@@ -96,9 +90,9 @@ def test_what_is_waited_for_is_shown(s: Stage) -> None:
         refused = host.run("kvmlun explain vm1").out
         assert "A start here would be refused now" in refused
         assert f"no login to {volume.iqn}" in refused and "the portal does not answer" in refused
-        connecting = host.spawn(at_a_terminal("kvmlun connect data-0"))
+        connecting = host.spawn(remote.at_a_terminal("kvmlun connect data-0"))
         verbs = (f"volume discover {data.portal}", "volume repin data-0", "disk-xml data-0")
-        asking = [host.spawn(at_a_terminal(f"kvmlun {verb}")) for verb in verbs]
+        asking = [host.spawn(remote.at_a_terminal(f"kvmlun {verb}")) for verb in verbs]
         starting = host.spawn(["virsh", "start", vm.uuid])
         login = f"prepare vm1: waiting for login to {volume.iqn}"
         wait_for("status to say", lambda: login in host.run("kvmlun status").out, 10)
