@@ -29,7 +29,7 @@ def add(verbs: arguments.Verbs) -> None:
 
 
 async def _explain(client: Client, given: argparse.Namespace) -> str:
-    async with progress.said("portals, disks and targets to answer"):
+    async with progress.said("kvmlund, which asks portals, disks and targets"):
         made = await client.explain(given.vm)
     return render.as_json(made) if given.json else tell(made, looks.of(sys.stdout))
 

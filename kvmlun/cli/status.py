@@ -35,7 +35,7 @@ async def _status(client: Client, given: argparse.Namespace) -> str:
     if given.watch:
         await live.show(client, picture, sys.stdout)
         return ""
-    async with progress.said("targets to tell who holds their LUNs"):
+    async with progress.said("kvmlund, which asks targets who holds their LUNs"):
         status = await client.status()
     if problem := status["reservations_problem"]:
         print(f"kvmlun: who holds the LUNs is not known: {problem}", file=sys.stderr)
