@@ -46,7 +46,8 @@ _NAMES: dict[type[Action], str] = {
 class Actions:
     """Has each action done by `act`, one at a time; what fails is decided on again later.
 
-    `kick` has everything looked at soon; `blind` says why nothing can be decided now, if so.
+    `kick` has everything looked at soon; `blind` says why nothing can be decided now, if so;
+    `user` tells which domain needed a target last.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class Actions:
         act: Callable[[Action], Awaitable[None]],
         kick: Callable[[], None],
         blind: Callable[[], str],
+        user: Callable[[str], str],
     ) -> None:
         self._act = act
         self._kick = kick
         self._blind = blind
+        self._user = user
         self._going: dict[Action, asyncio.Task[None]] = {}
         self._due: dict[Action, float] = {}  # when (monotonic) what the last plan has is due
         self._problems: dict[Action, str] = {}  # of what was tried and is still to be done
@@ -88,7 +91,7 @@ class Actions:
                 task.add_done_callback(functools.partial(self._acted, action))
 
     async def _begin(self, action: Action) -> None:
-        with events.about(operation=_NAMES[type(action)], wwid=_wwid(action)):
+        with events.about(**self._about(action)):
             await self._act(action)
 
     def _acted(self, action: Action, task: asyncio.Task[None]) -> None:
@@ -100,13 +103,20 @@ class Actions:
             self._kick()
         elif isinstance(failure, errors.Error):
             if self._problems.get(action) != str(failure):
-                about = {"operation": _NAMES[type(action)], "wwid": _wwid(action)}
-                log.info("postponed: %s", failure, extra=events.POSTPONED(**about))
+                told = events.POSTPONED(**self._about(action))
+                log.info("postponed: %s", failure, extra=told)
             self._problems[action] = str(failure)
         else:
             log.error("%s failed", action, exc_info=failure)
             self._problems[action] = errors.INTERNAL
         self._changes.signal()
+
+    def _about(self, action: Action) -> dict[str, str]:
+        return {
+            "domain": self._user(_target(action)),
+            "wwid": action.disk.wwid if isinstance(action, RemoveDisk) else "",
+            "operation": _NAMES[type(action)],
+        }
 
     async def all_due(self) -> list[Left]:
         """Have everything looked at and done that is due, and return what is left.
@@ -138,18 +148,17 @@ class Actions:
 
 
 def _left(action: Action, seconds: float, problem: str) -> Left:
-    target = device = ""
-    if isinstance(action, EndSession | RemoveDisk):
-        target = action.session.target
-        device = action.disk.node if isinstance(action, RemoveDisk) else ""
-    elif isinstance(action, ForgetEntry):
-        target = action.entry.target
+    device = ""
+    if isinstance(action, RemoveDisk):
+        device = action.disk.node
     elif isinstance(action, DropMarker):
         device = action.id_path
-    else:
+    elif isinstance(action, ForgetMap):
         device = action.uuid
-    return Left(_NAMES[type(action)], target, device, seconds, problem)
+    return Left(_NAMES[type(action)], _target(action), device, seconds, problem)
 
 
-def _wwid(action: Action) -> str:
-    return action.disk.wwid if isinstance(action, RemoveDisk) else ""
+def _target(action: Action) -> str:
+    if isinstance(action, EndSession | RemoveDisk):
+        return action.session.target
+    return action.entry.target if isinstance(action, ForgetEntry) else ""

@@ -127,6 +127,10 @@ class Client:
         made = await self._manager("CompareHolders", "s", vm, seconds=_CONNECT_SECONDS)
         return [_holders(each) for each in plain(made)]
 
+    async def stop_comparing(self, vm: str) -> None:
+        """Let go of what compare_holders() has brought, unless it was taken over."""
+        await self._manager("StopComparing", "s", vm)
+
     async def take_over(self, vm: str, rivals: Mapping[str, Iterable[str]]) -> list[str]:
         """Take the LUNs over from those keys; returns a line for each."""
         keys = {wwid: [int(key, 16) for key in each] for wwid, each in rivals.items()}

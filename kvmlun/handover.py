@@ -174,7 +174,10 @@ class Handover:
         """Forget announcements that nothing has followed."""
         for uuid in self._arrivals.expired():
             if not self._leases.get(uuid):
-                self.ended(uuid)
+                try:
+                    self.ended(uuid)
+                except errors.Storage as problem:
+                    log.warning("%s: its announcement is over: %s", uuid, problem)
 
     def give_up(self) -> None:
         """Begin to take off their targets the keys of domains that are gone."""

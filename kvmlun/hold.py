@@ -155,19 +155,20 @@ class Hold:
             raise errors.Refused(
                 f"{case.request}: {found.holder.text} holds it, so the guest can't write to it"
             )
-        log.warning("%s: %s: %s", case.domain.name, registrar.wwid, step.value)
+        if step in (Step.RESERVE, Step.PREEMPT):
+            log.warning("%s: %s: %s", case.domain.name, registrar.wwid, step.value)
         if step is Step.RESERVE and record:
             await registrar.reserve(record)
         elif step is Step.PREEMPT and record:
             await registrar.preempt(record, victim(record, found, registrar.host))
         elif step is Step.REJOIN and record:
-            await self._standstill.begin(record, ARRIVING)
+            await self._standstill.begin(record, ARRIVING, step.value)
             await registrar.register(record, found.stale(registrar.host, record.key))
         elif step is Step.REGAIN and record:
-            await self._standstill.begin(record, REGAINING)
+            await self._standstill.begin(record, REGAINING, step.value)
             await self._regain(record, case)
         else:
-            await self._turn_on(case)
+            await self._turn_on(case, step.value)
 
     async def _held(self, case: _Case) -> None:
         record = case.record
@@ -185,7 +186,7 @@ class Hold:
         if new:
             await self._fence.add_paths(case.request, record, new, case.registrar.deadline)
 
-    async def _turn_on(self, case: _Case) -> None:
+    async def _turn_on(self, case: _Case, why: str) -> None:
         """Begin to fence a LUN under its guest, which goes on unfenced where that fails."""
         registrar, record = case.registrar, case.record
         if problem := self._failed.get(registrar.wwid):
@@ -198,7 +199,7 @@ class Hold:
             name = case.domain.name
             record = self._reach.begin(registrar, case.request, name, BEGINNING, stale)
         try:
-            await self._standstill.begin(record, BEGINNING)
+            await self._standstill.begin(record, BEGINNING, why)
             await self._regain(record, case)
         except errors.Error as problem:
             if not isinstance(problem, errors.Timeout):

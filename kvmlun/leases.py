@@ -7,7 +7,7 @@ own list tells the same, and lives in /run so that it survives the daemon.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,13 @@ class Lease:
 
 
 class Leases:
-    """All leases, in memory and in /run. Raises errors.Storage if one can't be written."""
+    """All leases, in memory and in /run. Raises errors.Storage if one can't be written.
+
+    `ended` is called with each one that has ended.
+    """
 
     def __init__(self, folder: Path = FOLDER) -> None:
+        self.ended: Callable[[Lease], None] = lambda _: None
         self._folder = folder
         self._leases: dict[str, Lease] = {}
         for _, lease in statefile.read_all(folder, _lease):
@@ -135,6 +139,7 @@ class Leases:
         elif lease and lease.began <= asked:
             statefile.remove(self._folder / f"{uuid}.json")
             del self._leases[uuid]
+            self.ended(lease)
 
     def _put(self, lease: Lease) -> None:
         statefile.write(self._folder / f"{lease.uuid}.json", asdict(lease))

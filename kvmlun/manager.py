@@ -99,6 +99,7 @@ class Manager:
         self.udev = Udev(self.kick)
         self.libvirt = Libvirt(self.kick, lambda uuid: self._turned(uuid))
         self._leases = leases
+        self._leases.ended = lambda lease: self.traces.let_go(n.target for n in lease.needs)
         self._ledger = ledger
         self._markers = markers
         self.traces = Traces(self._show)
@@ -111,7 +112,9 @@ class Manager:
         self._wake = asyncio.Event()
         self._released: dict[str, float] = {}
         self._idle: dict[reconcile.Action, float] = {}
-        self.actions = Actions(self._act, self.kick, lambda: self.libvirt_problem)
+        self.actions = Actions(
+            self._act, self.kick, lambda: self.libvirt_problem, self.traces.last_user
+        )
         self._sources = Sources(
             lambda wwid: self.config.by_wwid(wwid),
             lambda address: self.config.by_address(address),

@@ -56,8 +56,12 @@ class Retry:
             statefile.remove(self._folder / f"{uuid}.json")
 
     def clear(self) -> None:
+        """Forget all; what can't be removed from /run is still known to the next daemon."""
         for domain in self.waiting:
-            self.drop(domain.uuid)
+            try:
+                self.drop(domain.uuid)
+            except errors.Storage as problem:
+                log.warning("%s may still be started here: %s", domain.name, problem)
 
     @property
     def due(self) -> tuple[Unstarted, ...]:

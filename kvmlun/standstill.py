@@ -55,7 +55,7 @@ class Standstill:
     async def suspend(self, uuid: str) -> None:
         await _soon(self._domains.suspend(uuid))
 
-    async def begin(self, record: Record, phase: str) -> None:
+    async def begin(self, record: Record, phase: str, why: str) -> None:
         """Suspend a domain until it holds its LUN; one that somebody paused stays as it is.
 
         While nobody is the holder another host may become it, and a guest that runs and is
@@ -68,6 +68,10 @@ class Standstill:
             # Before it is done, so that a restart of the daemon in between leaves no VM behind.
             self._keys.change(record, phase=phase, waits=waits)
             self._changed(record.uuid)
+            if (phase, waits) != (record.phase, record.waits):
+                state = "suspended until this host holds" if waits else "paused, and does not hold"
+                about = events.STANDSTILL(domain=record.name, wwid=record.wwid)
+                log.warning("%s is %s %s: %s", record.name, state, record.wwid, why, extra=about)
         await self.suspend(record.uuid)
 
     async def end(self, record: Record) -> Record:

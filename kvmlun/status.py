@@ -18,9 +18,10 @@ from .sysfs import Disk, Session
 class LunStatus:
     """A LUN that is here, is needed here or stands in the catalog. `size` is in bytes.
 
-    `state` is one of: in-use (a VM needs it, its session is up), down (a VM
-    needs it, its session is not logged in), exchanged (a running VM has it
-    open, and it is another LUN now), missing (a VM needs it, it is not here),
+    `state` is one of: in-use (a VM needs it, its sessions are up), degraded (a VM
+    needs it, some of its sessions are not logged in, its multipath map goes on by the
+    others), down (a VM needs it, its session is not logged in), exchanged (a running VM
+    has it open, and it is another LUN now), missing (a VM needs it, it is not here),
     idle (here, but nobody needs it), absent (neither here nor needed). `key` is the phase of
     this host's key on a fenced LUN (keys.py), "" where it has none.
     """
@@ -72,9 +73,9 @@ class ReservationStatus:
 
 
 # Of a LUN.
-STATES = ("in-use", "down", "exchanged", "missing", "idle", "absent")
+STATES = ("in-use", "degraded", "down", "exchanged", "missing", "idle", "absent")
 # Of the paths to a LUN the worst one's state is shown.
-_WORST = ("exchanged", "down", "in-use", "idle")
+_WORST = ("exchanged", "down", "degraded", "in-use", "idle")
 
 
 def sessions(view: View, config: Config) -> list[SessionStatus]:
@@ -147,7 +148,12 @@ def _present(view: View, config: Config) -> Iterator[LunStatus]:
 def _state(view: View, session: Session, disk: Disk, needed: bool) -> str:
     if disk.name in view.exchanged:
         return "exchanged"
-    return ("in-use" if session.up else "down") if needed else "idle"
+    if not needed:
+        return "idle"
+    if session.up:
+        return "in-use"
+    others = (d for s in view.sessions if s.up for d in s.disks if d.wwid == disk.wwid)
+    return "degraded" if any(other.map for other in others) else "down"
 
 
 def _merged(luns: Iterable[LunStatus]) -> list[LunStatus]:

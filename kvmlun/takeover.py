@@ -59,10 +59,22 @@ class Takeovers:
         `vm` is the name or the UUID of a domain that is defined and does not run here.
         """
         domain, deadline = self._domain(vm), Deadline(self._seconds())
-        return [
-            Holding(str(request), wwid, await self._fence.others(request, wwid, deadline))
-            for request, wwid in await self._bring(domain, deadline)
-        ]
+        try:
+            return [
+                Holding(str(request), wwid, await self._fence.others(request, wwid, deadline))
+                for request, wwid in await self._bring(domain, deadline)
+            ]
+        except BaseException:
+            self.stop_comparing(domain.uuid)
+            raise
+
+    def stop_comparing(self, vm: str) -> None:
+        """Let go of what was brought to be looked at for a VM; what was taken over stays."""
+        for lease in self._leases.all:
+            looked_at = lease.role == TAKEOVER and lease.expires is not None
+            if looked_at and vm in (lease.name, lease.uuid):
+                self._leases.drop(lease.uuid, lease.began)
+        self._changed()
 
     async def take_over(self, vm: str, rivals: Mapping[str, Sequence[int]]) -> list[str]:
         """Shut out the keys in `rivals`, by WWID, and hold those LUNs for a start of the VM here.

@@ -71,7 +71,7 @@ class Traces:
         """Record what is done meanwhile, and for a domain (`uuid`) keep it if it has steps.
 
         It was asked for `waited` seconds ago. The end of a session to one of its `targets` is a
-        part of the last RELEASE that has it.
+        part of the last RELEASE that has it, unless somebody has let_go() of that since.
         """
         began, at = time.monotonic() - waited, time.time() - waited
         made = Operation(name, subject, began, at, functools.partial(self._note, uuid, name))
@@ -92,19 +92,36 @@ class Traces:
     @contextlib.contextmanager
     def ending(self, target: str) -> Iterator[None]:
         """Surrounds the end of a session, or of a disk of it: the rest of a domain's release."""
+        uuid, last = self._released(target)
+        if last is None:
+            yield
+            return
+        with self._under_way(last):
+            yield
+        last.seconds = last.passed
+        self._write(uuid)
+
+    def last_user(self, target: str) -> str:
+        """Return the name of the domain that has let go of a target last, "" if it was none."""
+        _, last = self._released(target)
+        return last.subject if last else ""
+
+    def let_go(self, targets: Iterable[str]) -> None:
+        """Somebody needs these targets no longer: their ends are no part of earlier releases."""
+        gone = frozenset(targets)
+        for uuid, operations in list(self._kept.items()):
+            release = operations.get(RELEASE)
+            if release and release.targets & gone:
+                release.targets -= gone
+                self._write(uuid)
+
+    def _released(self, target: str) -> tuple[str, Operation | None]:
         releases = [
             (uuid, operations[RELEASE])
             for uuid, operations in self._kept.items()
             if RELEASE in operations and target in operations[RELEASE].targets
         ]
-        if not releases:
-            yield
-            return
-        uuid, last = max(releases, key=lambda each: each[1].began)
-        with self._under_way(last):
-            yield
-        last.seconds = last.passed
-        self._write(uuid)
+        return max(releases, key=lambda each: each[1].began, default=("", None))
 
     @contextlib.contextmanager
     def _under_way(self, operation: Operation) -> Iterator[None]:

@@ -136,6 +136,10 @@ class Manager1(Shown):
         with self.value.traces.operation("takeover", vm):
             return [of_holding(each) for each in await self.value.takeovers.compare(vm)]
 
+    @call("s", action=TAKE_OVER)
+    def StopComparing(self, vm: str) -> None:
+        self.value.takeovers.stop_comparing(vm)
+
     @call("s", "a{sat}", gives="as", action=TAKE_OVER)
     async def TakeOver(self, vm: str, rivals: Mapping[str, Any]) -> list[str]:
         with self.value.traces.operation("takeover", vm):

@@ -14,7 +14,7 @@ from .tree import session_ids
 if TYPE_CHECKING:
     from ..client import Client
 
-_BAD = ("down", "exchanged", "missing")
+_COLOURS = {"degraded": "orange", "down": "red", "exchanged": "red", "missing": "red"}
 
 
 def add(verbs: arguments.Verbs) -> None:
@@ -52,7 +52,7 @@ def _lines(status: dict[str, Any], host: str) -> Iterator[str]:
 def _of_lun(lun: dict[str, Any], top: str) -> Iterator[str]:
     one, target = _quoted("lun", lun["wwid"]), _quoted("target", lun["target"])
     words = [lun["volume"], f"LUN {lun['lun']}", lun["wwid"], lun["device"], lun["state"]]
-    colour = " color=red" if lun["state"] in _BAD else ""
+    colour = f" color={_COLOURS[lun['state']]}" if lun["state"] in _COLOURS else ""
     yield f"{one} [label={_quoted(*filter(None, words), by=_BREAK)} shape=cylinder{colour}]"
     ids = session_ids(lun)
     yield from (f"{_quoted('session', sid)} -> {one}" for sid in sorted(ids))

@@ -12,7 +12,7 @@ RED, GREEN, YELLOW, FAINT = "31", "32", "33", "2"
 # Of a LUN, a session, and what is explained; the rest has none.
 _OF_STATES = {
     "in-use": GREEN, "LOGGED_IN": GREEN, "ok": GREEN,
-    "idle": YELLOW, "do": YELLOW,
+    "degraded": YELLOW, "idle": YELLOW, "do": YELLOW,
     "absent": FAINT, "note": FAINT,
     "down": RED, "exchanged": RED, "missing": RED, "refused": RED,
 }  # fmt: skip

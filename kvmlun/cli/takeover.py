@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from .. import reservation
+from .. import errors, reservation
 from ..reservation import Registration
 from . import arguments, progress
 from .confirm import confirm
@@ -36,17 +37,28 @@ async def _takeover(client: Client, given: argparse.Namespace) -> str:
     told = "".join(f"{_holding(each)}\n" for each in holdings)
     rivals = {each["wwid"]: [r["key"] for r in each["registrants"]] for each in holdings}
     if not any(rivals.values()):
+        await _stop_comparing(client, given.vm)
         return f"{told}nobody has to be shut out: virsh start {given.vm}\n"
-    confirm(
-        told,
-        "What that host still writes will fail, also if it is alive. "
-        "Whatever its VM had not written yet is lost.",
-        given.yes,
-    )
+    try:
+        confirm(
+            told,
+            "What that host still writes will fail, also if it is alive. "
+            "Whatever its VM had not written yet is lost.",
+            given.yes,
+        )
+    except (errors.Refused, KeyboardInterrupt):
+        await _stop_comparing(client, given.vm)
+        raise
     async with progress.shown(client, "takeover", given.vm):
         lines = await client.take_over(given.vm, rivals)
     lines.append(f"this host alone may write now: virsh start {given.vm}")
     return "".join(f"{line}\n" for line in lines)
+
+
+async def _stop_comparing(client: Client, vm: str) -> None:
+    # Where that fails the LUNs go by themselves after a while, and nothing was changed.
+    with contextlib.suppress(errors.Error):
+        await client.stop_comparing(vm)
 
 
 def _holding(made: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ CHANGE = [
     f"{MANAGER} RemoveVolume s vm1-0",
     f"{MANAGER} ComparePin s vm1-0",
     f"{MANAGER} Repin ss vm1-0 {'naa.6001405' + 25 * '0'}",
+    f"{MANAGER} StopComparing s vm1",
     f"{MANAGER} GiveUp s vm1",
     f"{MANAGER} Drain",
     f"{MANAGER} Resume",

@@ -37,6 +37,7 @@ def test_a_frozen_host(s: Stage, vm: Vm) -> None:
         assert here.initiator in vm.refused(there)
         unsure = take_over(vm, there, yes="")
         assert unsure.rc != 0 and here.initiator in unsure.out + unsure.err
+        assert not observe.users(there, vm.volumes[0].wwid)
         assert here.initiator in vm.refused(there)
         done = take_over(vm, there)
         assert done.rc == 0, done.err

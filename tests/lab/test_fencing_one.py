@@ -54,6 +54,8 @@ def test_turned_on_for_all_and_off_again(s: Stage, kvmlun) -> None:
     s.peer.configure(host, fencing=True)
     held = reservations.wait_holder(s.san, vm.volumes[0], host)
     vm.wait_writes(host)
+    told = host.run("kvmlun events --vm vm1 -n 20").out
+    assert told.index("vm1 is suspended until this host holds") < told.index("vm1 goes on")
     s.peer.configure(host, fencing=False)
     wait_for(
         "the LUN let go", lambda: not reservations.look(s.san, vm.volumes[0]).registrants, SECONDS

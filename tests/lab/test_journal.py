@@ -51,7 +51,7 @@ def test_the_life_of_a_vm_in_lines(s: Stage) -> None:
     assert (refused["KVMLUN_DOMAIN"], refused["PRIORITY"]) == ("vm2", "4")
     assert logout["KVMLUN_OPERATION"] == "end-session" and logout["PRIORITY"] == "6"
     of_vm1 = entries(host, since, "KVMLUN_DOMAIN=vm1")
-    assert kinds(of_vm1) == ["LOGGED_IN", "READY"]
+    assert kinds(of_vm1) == ["LOGGED_IN", "READY", "LOGGED_OUT"]
     told = host.run(["journalctl", "-u", "kvmlund", "-x", "--since", f"@{since}"]).out
     assert "Subject: The LUNs of VM vm1 are ready" in told
     assert "Subject: The hook has refused prepare of VM vm2" in told

@@ -8,6 +8,7 @@ import pytest
 from tests.lab import CommandFailed, observe, san, wait_for
 from tests.lab.machine import Machine
 from tests.lab.stage import Stage
+from tests.lab.test_disturbed import state_of_lun
 from tests.lab.vm import Vm
 
 pytestmark = pytest.mark.one_host
@@ -77,6 +78,7 @@ def test_one_path_cut_and_restored(s: Stage, host: Machine, volume: san.Volume) 
     for network in ("san_a", "san_b"):
         with host.cut(network):
             wait_for("one path", lambda: active(host) == 1, 60)
+            assert state_of_lun(host) == "degraded"
             vm.wait_writes(host)
         wait_for("both paths", lambda: active(host) == 2, 90)
         vm.wait_writes(host)
@@ -112,7 +114,10 @@ def test_a_start_with_a_dead_portal_and_its_return(
         vm.start(host)
         assert paths(s) == 1
     wait_for("the second path", lambda: paths(s) == 2 and active(host) == 2, 90)
-    vm.wait_writes(host)
+    with host.cut("san_a"):
+        wait_for("the loss of the first", lambda: state_of_lun(host) == "degraded", 60)
+        vm.wait_writes(host)
+    wait_for("its return", lambda: state_of_lun(host) == "in-use", 90)
     ends_clean(s, vm)
 
 
@@ -209,7 +214,7 @@ def test_all_paths_gone(s: Stage, host: Machine, volume: san.Volume) -> None:
     with host.cut("san_a"), host.cut("san_b"):
         wait_for("no path", lambda: active(host) == 0, 60)
         assert vm.state(host) == "running"
-        assert host.run("kvmlun status").rc == 0
+        assert state_of_lun(host) == "down"
     vm.wait_writes(host)
     ends_clean(s, vm)
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from kvmlun import actions, errors
+from kvmlun import actions, errors, events
 from kvmlun.actions import Actions, Left
 from kvmlun.reconcile import DropMarker, EndSession, ForgetEntry, Plan
 
@@ -23,15 +23,18 @@ class Loop:
         self.due, self.idle = list(due), idle or {}
         self.failures = failures or {}
         self.after = {}  # what becomes due by what was done
-        self.done = []
+        self.done, self.said_for = [], []
         self.blind = ""
         self.wake = asyncio.Event()
-        self.actions = Actions(self.act, self.wake.set, lambda: self.blind)
+        self.actions = Actions(
+            self.act, self.wake.set, lambda: self.blind, lambda target: target and "vm1"
+        )
 
     async def act(self, action):
         if problem := self.failures.get(action):
             raise problem
         self.done.append(action)
+        self.said_for.append(events.current().get("KVMLUN_DOMAIN"))
         self.due.remove(action)
         self.due += self.after.get(action, [])
 
@@ -71,6 +74,7 @@ def test_what_becomes_due_by_what_was_done_is_done_as_well():
 
     loop, left = asked(made)
     assert (loop.done, left) == ([END, FORGET, DROP], [])
+    assert loop.said_for == ["vm1", "vm1", None], "who needed their target last"
 
 
 def test_what_could_not_be_done_is_told_with_its_reason_and_logged_once(caplog):
@@ -80,6 +84,7 @@ def test_what_could_not_be_done_is_told_with_its_reason_and_logged_once(caplog):
     assert loop.done == [DROP]
     assert left == [Left("end-session", TARGET, "", 0.0, "/dev/sda is open in qemu")]
     assert caplog.messages == ["postponed: /dev/sda is open in qemu"]
+    assert caplog.records[0].KVMLUN_DOMAIN == "vm1"
 
 
 def test_what_is_not_due_yet_is_told_with_its_time():

@@ -42,6 +42,13 @@ def test_a_lun_of_two_sessions_is_one_node_and_one_of_none_hangs_on_its_target()
     assert [tail for tail, head in edges if head.startswith("data-0")] == [TARGET]
 
 
+def test_what_is_not_as_it_should_be_has_a_colour():
+    for state, colour in (("in-use", None), ("degraded", "orange"), ("down", "red")):
+        nodes, _ = read(graph.dot(status([lun(state=state)]), "kvm1"))
+        (shown,) = [node for label, node in nodes.items() if label.endswith(state)]
+        assert shown.get("color") == colour
+
+
 def test_names_that_dot_would_take_for_its_own():
     for name in ('vm"1', "vm\\1", "vm\\N", "a\nb", "}", "<b>", "ä", "node"):
         nodes, _ = read(graph.dot(status([lun(domains=[name])]), name))

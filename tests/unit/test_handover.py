@@ -129,3 +129,14 @@ def test_what_is_restored_is_no_migration(way):
     way.made.ended(UUID)
     way.prepare()
     assert {call for call, _ in way.fence.calls} == {"acquire"}
+
+
+def test_an_announcement_that_can_not_be_removed_ends_nothing(way, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("kvmlun.arrivals.SECONDS", 0.0)
+    way.made.announce(DOMAIN, REQUESTS)
+    (stuck,) = (tmp_path / "arriving").iterdir()
+    stuck.unlink()
+    stuck.mkdir()
+    for _ in range(2):
+        way.made.expire()
+    assert len(caplog.messages) == 1 and str(stuck) in caplog.text

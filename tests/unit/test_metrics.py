@@ -24,8 +24,10 @@ def a_busy_host():
     holds = Holds()
     holds.wwid(str(WWID), "vm1")
     view = worlds.view(
-        worlds.session(1, worlds.disk()),
-        worlds.session(2, worlds.disk("sdb"), portal=Portal("10.77.2.1"), state="FAILED"),
+        worlds.session(1, worlds.disk(map="dm-0")),
+        worlds.session(
+            2, worlds.disk("sdb", map="dm-0"), portal=Portal("10.77.2.1"), state="FAILED"
+        ),
         worlds.session(3, worlds.disk("sdc", wwid=OTHER_WWID)),
         owned=[1, 2],
         holds=holds,
@@ -73,8 +75,8 @@ def test_the_numbers():
     assert told["kvmlun_sessions", "true", "LOGGED_IN"] == 1
     assert told["kvmlun_sessions", "true", "FAILED"] == 1
     assert told["kvmlun_sessions", "false", "LOGGED_IN"] == 1
-    assert told["kvmlun_luns", "down"] == 1 and told["kvmlun_luns", "idle"] == 1
-    assert told["kvmlun_luns", "in-use"] == 0
+    assert told["kvmlun_luns", "degraded"] == 1 and told["kvmlun_luns", "idle"] == 1
+    assert told["kvmlun_luns", "in-use"] == told["kvmlun_luns", "down"] == 0
     assert told["kvmlun_paths", "up"] == told["kvmlun_paths", "down"] == 1
     assert told["kvmlun_leases", "start"] == 2 and told["kvmlun_leases", "takeover"] == 0
     assert told["kvmlun_refusals_total", "refused", "prepare"] == 1

@@ -58,6 +58,19 @@ def test_all_can_be_forgotten(tmp_path):
     assert not retry.waiting and not Retry(tmp_path).waiting
 
 
+def test_one_that_can_not_be_forgotten_ends_nothing(tmp_path, caplog):
+    retry = Retry(tmp_path)
+    for uuid in (UUID, OTHER):
+        retry.put(uuid, "vm", [PORTAL])
+    stuck = tmp_path / f"{UUID}.json"
+    stuck.unlink()
+    stuck.mkdir()
+    for _ in range(2):
+        retry.clear()
+    assert not retry.waiting and [path.name for path in tmp_path.iterdir()] == [stuck.name]
+    assert len(caplog.messages) == 1 and str(stuck) in caplog.text
+
+
 def test_a_domain_without_autostart_is_forgotten(tmp_path):
     retry = Retry(tmp_path)
     retry.put(UUID, "vm1", [PORTAL])

@@ -117,6 +117,17 @@ def test_a_state_file_that_lacks_something_is_left_and_said(tmp_path, caplog, co
     assert "other.json is ignored" in caplog.text and (tmp_path / "other.json").exists()
 
 
+def test_who_is_told_of_ends_is_told_of_each_once(tmp_path):
+    leases, told = Leases(tmp_path), []
+    leases.ended = told.append
+    leases.take(UUID, "vm1", [NEED], began=5.0)
+    leases.drop(UUID, asked=4.0)
+    assert not told
+    for _ in range(2):
+        leases.drop(UUID, asked=6.0)
+    assert [lease.name for lease in told] == ["vm1"]
+
+
 def test_a_release_older_than_the_lease_is_ignored(tmp_path):
     leases = Leases(tmp_path)
     leases.take(UUID, "vm1", [NEED], began=5.0)

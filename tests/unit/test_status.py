@@ -6,6 +6,7 @@ from kvmlun import status
 from kvmlun.config import Config, Settings
 from kvmlun.lun import Portal
 from kvmlun.reconcile import Holds
+from kvmlun.sysfs import LOGGED_IN
 
 from . import worlds
 from .worlds import LUN, WWID
@@ -31,6 +32,33 @@ def test_each_state():
     assert states(worlds.view(up)) == [("vm1", "idle", ())]
     assert states(worlds.view(up, holds=held())) == [("vm1", "in-use", ("vm1",))]
     assert states(worlds.view(down, holds=held())) == [("vm1", "down", ("vm1",))]
+
+
+def of_paths(*ups, map_name="dm-0"):
+    """Return the state of a LUN of these paths, each up or not."""
+    sessions = [
+        worlds.session(n, worlds.disk(f"sd{n}", map=map_name), state=LOGGED_IN if up else "FAILED")
+        for n, up in enumerate(ups)
+    ]
+    ((_, state, _),) = states(worlds.view(*sessions, holds=held()))
+    return state
+
+
+def test_a_map_goes_on_by_the_paths_that_are_up():
+    assert of_paths(True, True) == "in-use"
+    assert of_paths(True, False) == of_paths(False, True) == of_paths(False, False, True)
+    assert of_paths(True, False) == "degraded"
+    assert of_paths(False, False) == "down"
+
+
+def test_without_a_map_io_waits_for_the_path_that_is_down():
+    assert of_paths(True, False, map_name="") == of_paths(False, True, map_name="") == "down"
+
+
+def test_an_exchanged_path_is_what_is_told():
+    up, down = (worlds.session(n, worlds.disk(f"sd{n}", map="dm-0")) for n in (1, 2))
+    view = worlds.view(up, dataclasses.replace(down, state="FAILED"), holds=held())
+    assert states(dataclasses.replace(view, exchanged={"sd1"})) == [("vm1", "exchanged", ("vm1",))]
 
 
 def test_a_lun_without_a_catalog_entry_is_shown_while_it_is_needed():

@@ -145,6 +145,15 @@ def test_of_two_releases_the_last_one_has_the_session(traces):
     assert (texts(traces), texts(traces, other)) == ([(RELEASE, [])], [(RELEASE, ["logout"])])
 
 
+def test_what_somebody_else_let_go_of_since_is_no_part_of_the_release(traces, tmp_path):
+    with traces.operation(RELEASE, "vm1", UUID, targets=[TARGET, "other"]):
+        pass
+    assert traces.last_user(TARGET) == "vm1"
+    traces.let_go([TARGET])
+    for each in (traces, Traces(lambda: None, tmp_path)):
+        assert (each.last_user(TARGET), each.last_user("other")) == ("", "vm1")
+
+
 def test_what_an_operation_left_running_is_added_to_it(traces, tmp_path):
     async def play():
         go = asyncio.Event()
