@@ -41,6 +41,7 @@ def test_a_session_made_by_hand(s: Stage) -> None:
     s.wait_clean()
 
 
+@pytest.mark.campaign
 def test_the_session_of_a_libvirt_pool(s: Stage) -> None:
     """The pool's session serves the VM, and ends with the pool only."""
     host, volume = s.kvms[0], s.volume("vm1")

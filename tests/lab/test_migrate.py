@@ -21,6 +21,7 @@ def test_there_and_back(s: Stage, round_trips: int) -> None:
     vm.check_data(s.san)
 
 
+@pytest.mark.campaign
 def test_by_path(s: Stage) -> None:
     one, two = s.kvms[:2]
     vm = s.vm("vm1", [s.volume("vm1")], by_path=True, known_on=[])

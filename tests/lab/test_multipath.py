@@ -136,6 +136,7 @@ def test_a_path_joins_on_a_busy_host(s: Stage, host: Machine, volume: san.Volume
     ends_clean(s, vm)
 
 
+@pytest.mark.campaign
 def test_min_paths(s: Stage, host: Machine, volume: san.Volume) -> None:
     vm = s.vm("vm1", [volume])
     s.peer.know(host, "vm1", [volume], min_paths=2)

@@ -69,6 +69,7 @@ def test_a_vm_with_an_overlay_starts_again(s: Stage, host) -> None:
     s.wait_clean()
 
 
+@pytest.mark.campaign
 def test_blockcopy_moves_a_vm_to_another_lun(s: Stage, host) -> None:
     if s.peer.name != "kvmlun":
         pytest.skip("nothing else brings a LUN without a start")
