@@ -13,8 +13,7 @@ import atheris  # type: ignore[import-not-found]
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 with atheris.instrument_imports(include=["kvmlun"]):
-    import kvmlun.hookserver  # noqa: F401
-from tests.fuzz import parsers, seeds
+    from tests.fuzz import parsers, seeds
 
 
 def mutate(data: bytes, longest: int, seed: int) -> bytes:
