@@ -27,6 +27,7 @@ class Line:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._waiting: dict[str, Any] | None = None
+        self._written = False
         self._changed = asyncio.Event()
 
     @property
@@ -53,9 +54,12 @@ class Line:
         """Show once what has been waited for so long."""
         width, text = looks.of(self._stream).width, waiting.sentence(step, seconds)
         self._put(render.shorten(errors.printable(text), width and width - 1))
+        self._written = True
 
     def erase(self) -> None:
-        self._put("")
+        if self._written:
+            self._put("")
+        self._written = False
 
     def _put(self, text: str) -> None:
         self._stream.write(f"{_ERASE}{text}")
