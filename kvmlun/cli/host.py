@@ -39,7 +39,7 @@ async def _drain(client: Client, given: argparse.Namespace) -> str:
     text = render.as_json(left) if given.json else "".join(f"{errors.one_line(n)}\n" for n in left)
     if not left:
         return text or "nobody is left\n"
-    print(text, end="", flush=True)
+    print(text, end="")
     raise errors.Left(f"no more LUNs come here; who has some is named above ({len(left)})")
 
 

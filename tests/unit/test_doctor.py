@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from kvmlun import cli, doctor, errors
-from kvmlun.doctor import gathering
+from kvmlun.doctor import checks, gathering
 from kvmlun.finding import Finding
 
 LINES = Finding("lvm", "it looks", "/etc/lvm/lvmlocal.conf", ("devices {", "}"), "put into it")
@@ -62,6 +64,37 @@ def test_findings_as_json(run):
     }  # fmt: skip
     assert unknown["unknown"] is True
     assert json.loads(run(options=["--json"])[1]) == []
+
+
+def test_who_reads_no_further_gets_the_same_exit_code(run, monkeypatch):
+    """As in kvmlun doctor | head -1, for a shell with pipefail."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        code, _, _ = run(PLAIN)
+        # As the interpreter does at its end.
+        stdout.flush()
+    assert code == errors.Exit.FOUND
+
+
+def test_what_is_found_stands_before_how_much_it_is(run, monkeypatch, tmp_path):
+    """Where both go to one file."""
+    told = tmp_path / "told"
+    with open(told, "a") as stdout, open(told, "a", buffering=1) as stderr:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        run(PLAIN)
+    assert told.read_text().endswith("kvmlun: 1 to be mended\n")
+
+
+def test_a_socket_of_any_name_is_no_reason_to_end(tmp_path):
+    """Any local user may give one a name that is no UTF-8, and the kernel lists it as it is."""
+    name = bytes(tmp_path / "s") + b"\xff"
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(name)
+        assert name in checks.UNIX.read_bytes()
+        asyncio.run(checks.iscsid())
 
 
 def test_only_root_can_look(monkeypatch, capsys):
