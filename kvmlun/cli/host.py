@@ -23,7 +23,7 @@ def add(verbs: arguments.Verbs) -> None:
     nouns = host.add_subparsers(required=True, metavar="COMMAND")
     drain = nouns.add_parser("drain", help="refuse new LUNs from now on; prints who is left")
     drain.add_argument(
-        "--wait", nargs="?", type=arguments.seconds, const=math.inf, default=0, metavar="SECONDS",
+        "--wait", nargs="?", type=arguments.number, const=math.inf, default=0, metavar="SECONDS",
         help="wait until nobody is left (at the most for so long)",
     )  # fmt: skip
     arguments.json_option(drain)
