@@ -36,7 +36,7 @@ async def _drain(client: Client, given: argparse.Namespace) -> str:
     """Print who is left, and end with an error while somebody is: ``drain && reboot`` is safe."""
     await client.drain()
     left = await _wait(client, time.monotonic() + given.wait)
-    text = render.as_json(left) if given.json else "".join(f"{errors.one_line(n)}\n" for n in left)
+    text = render.as_json(left) if given.json else render.lines(left)
     if not left:
         return text or "nobody is left\n"
     print(text, end="")

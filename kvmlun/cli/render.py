@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .. import errors
 from .looks import PLAIN, Looks, of_state
@@ -14,6 +14,11 @@ _GAP = "  "
 
 def as_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Return each text on a line of its own."""
+    return "".join(f"{errors.printable(text)}\n" for text in texts)
 
 
 def table(rows: list[dict[str, str]], looks: Looks = PLAIN) -> str:
