@@ -107,7 +107,7 @@ class Client:
 
         def hear(message: Message) -> None:
             if message.message_type is MessageType.SIGNAL:
-                if message.member == "NameOwnerChanged":
+                if (message.sender, message.member) == (_BUS, "NameOwnerChanged"):
                     self.is_served = bool(message.body[2])
                 heard()
 
