@@ -111,6 +111,22 @@ def test_a_host_can_be_no_option_of_sshs(host, capsys):
     assert "a host's name" in capsys.readouterr().err
 
 
+def test_a_bug_in_a_check_leaves_the_others(monkeypatch):
+    """The others may be about to start programs, of which a cancelled loop never hears again."""
+
+    async def has_a_bug():
+        return 1 / 0
+
+    async def asks():
+        await checks.output("true")
+        return PLAIN
+
+    monkeypatch.setattr(doctor, "CHECKS", {"udev": has_a_bug, "clock": asks})
+    bug, plain = asyncio.run(asyncio.wait_for(doctor.examine(lambda _: None), 20))
+    assert plain == PLAIN
+    assert bug.check == "udev" and bug.unknown and "ZeroDivisionError" in bug.cause
+
+
 def test_a_check_that_fails_leaves_the_others(monkeypatch):
     async def fails():
         raise errors.Storage("no answer")
