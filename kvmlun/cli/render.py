@@ -66,14 +66,17 @@ def fit(widths: Sequence[int], room: int | None) -> list[int]:
     return made
 
 
-def wrap(text: str, width: int | None, indent: str = "") -> str:
-    """Return lines that begin with `indent`, broken between words and never within a name."""
+def wrap(text: str, width: int | None, indent: str = "", hanging: str = "") -> str:
+    """Return lines that begin with `indent`, broken between words and never within a name.
+
+    All but the first have `hanging` behind it.
+    """
     text = errors.printable(text)
     if width is None:
         return f"{indent}{text}\n"
     lines = textwrap.wrap(
-        text, max(width, 2 * len(indent), 1), initial_indent=indent, subsequent_indent=indent,
-        break_long_words=False, break_on_hyphens=False,
+        text, max(width, 2 * len(indent), 1), initial_indent=indent,
+        subsequent_indent=indent + hanging, break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
     return "".join(f"{line}\n" for line in lines)
 
