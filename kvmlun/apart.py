@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -57,6 +58,8 @@ def call(
 
 
 def _answer(sender: Connection, function: Callable[..., object], args: tuple[object, ...]) -> None:
+    # Ctrl-C is for the parent, which kills this.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, hard))
     try:

@@ -107,7 +107,7 @@ class Client:
 
         def hear(message: Message) -> None:
             if message.message_type is MessageType.SIGNAL:
-                if message.member == "NameOwnerChanged":
+                if (message.sender, message.member) == (_BUS, "NameOwnerChanged"):
                     self.is_served = bool(message.body[2])
                 heard()
 
@@ -207,6 +207,8 @@ class Client:
             reply = await within(self._bus.call(message), seconds)
         except TimeoutError:
             raise errors.Unreachable(f"kvmlund did not answer within {seconds:.0f} s") from None
+        except UnicodeEncodeError as error:
+            raise errors.Invalid(f"{error.object[:80]!r} is no UTF-8") from None
         if reply is None:
             raise errors.Unreachable("kvmlund gave no answer")
         if reply.message_type is MessageType.ERROR:

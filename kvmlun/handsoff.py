@@ -199,21 +199,33 @@ def multipath(config: str) -> Finding | None:
     """
     cause = "multipath takes guests' disks that are used by one path"
     for name in _PROPERTIES:
-        if exception := _listed(config, "blacklist_exceptions", name):
+        if exception := _listed(config, "blacklist_exceptions", name, unsure=True):
             cause += (
                 f': property "{exception}" in blacklist_exceptions lets them in by their {name}'
             )
             remedy = "write it so that it does not match that"
             return Finding("multipath", cause, "/etc/multipath.conf", remedy=remedy)
-        if _listed(config, "blacklist", name):
+        if _listed(config, "blacklist", name, unsure=False):
             return None
     cause += ": they are not blacklisted"
     lines = ("blacklist {", f'\tproperty "^{ONE_PATH}$"', "}")
     return Finding("multipath", cause, MULTIPATH_CONF, lines, _put(MULTIPATH_CONF))
 
 
-def _listed(config: str, section: str, name: str) -> str:
-    """Return the first property pattern of a section that matches a property."""
+def _listed(config: str, section: str, name: str, *, unsure: bool) -> str:
+    """Return the first property pattern of a section that matches a property.
+
+    One that begins with ! matches what the rest of it does not (libmultipath/blacklist.c,
+    check_invert). `unsure` is for one that can't be told here.
+    """
     bodies = re.findall(rf"^{section} \{{$(.*?)^\}}$", config, re.M | re.S)
     patterns = [p for body in bodies for p in re.findall(r'^\s+property "(.*)"$', body, re.M)]
-    return next((pattern for pattern in patterns if re.search(pattern, name)), "")
+    return next((pattern for pattern in patterns if _lists(pattern, name, unsure)), "")
+
+
+def _lists(pattern: str, name: str, unsure: bool) -> bool:
+    wanted = not pattern.startswith("!")
+    try:
+        return bool(re.search(pattern.removeprefix("!"), name)) == wanted
+    except re.error:
+        return unsure

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import logging
 import os
+import stat
 from collections.abc import Callable
 from http import HTTPStatus, client
 
@@ -38,8 +40,7 @@ class MetricsServer:
                     self._call_began, where, limit=_LONGEST
                 )
                 self._path = where
-                # As at a port of localhost: whoever is here may ask.
-                os.chmod(where, 0o666)
+                _open_to_all(where)
             else:
                 host, _, port = where.rpartition(":")
                 self._server = await asyncio.start_server(
@@ -98,6 +99,21 @@ class MetricsServer:
             log.exception("metrics can't be told")
             return _response(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _response(HTTPStatus.OK, text, method == "GET", Content_Type=kind)
+
+
+def _open_to_all(path: str) -> None:
+    """Let whoever is here ask, as at a port of localhost; raises OSError.
+
+    The folder may be another user's, who is not to say whose mode root changes: a link that has
+    taken the socket's place is not followed (chmod(2) of /proc/self/fd is glibc's own way).
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+        os.chmod(f"/proc/self/fd/{descriptor}", 0o666)
+    finally:
+        os.close(descriptor)
 
 
 def _response(status: HTTPStatus, body: bytes = b"", shown: bool = True, **headers: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ _GROUPS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code (errors.Exit)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal has no character for is no reason to tell nothing.
+        sys.stdout.reconfigure(errors="replace")
     known = parser()
     if "_ARGCOMPLETE" in os.environ:
         from . import complete
@@ -41,16 +45,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = known.parse_args(argv)
     try:
         here = getattr(arguments, "here", None)
-        print(here(arguments) if here else asyncio.run(_run(arguments)), end="", flush=True)
+        print(here(arguments) if here else asyncio.run(_run(arguments)), end="")
     except errors.Error as error:
-        print(f"kvmlun: {error}", file=sys.stderr)
-        return error.code
-    except BrokenPipeError:
-        # What is left is not to be tried, and complained of, at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _ended(error.code, str(error))
+    except OSError as error:
+        return _unwritten(errors.Exit.OK, error)
     except KeyboardInterrupt:
         return errors.Exit.INTERRUPTED
-    return errors.Exit.OK
+    return _ended(errors.Exit.OK)
+
+
+def _ended(code: errors.Exit, problem: str = "") -> errors.Exit:
+    """Have what was printed go before the line that ends the command."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        code = _unwritten(code, error)
+    if problem:
+        print(f"kvmlun: {problem}", file=sys.stderr)
+    return code
+
+
+def _unwritten(code: errors.Exit, problem: OSError) -> errors.Exit:
+    # What is left is not to be tried, and complained of, at the interpreter's end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(problem, BrokenPipeError):
+        return code
+    print(f"kvmlun: {errors.one_line(str(problem))}", file=sys.stderr)
+    return code or errors.Exit.FAILED
 
 
 def parser() -> argparse.ArgumentParser:

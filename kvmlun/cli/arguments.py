@@ -27,12 +27,12 @@ def secret_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def seconds(text: str) -> int:
-    """Convert an argument to what D-Bus can carry as seconds."""
-    number = int(text)
-    if not 0 <= number < 2**32:
+def number(text: str) -> int:
+    """Convert an argument to a number that D-Bus can carry, as of seconds."""
+    value = int(text)
+    if not 0 <= value < 2**32:
         raise ValueError
-    return number
+    return value
 
 
 def count(text: str) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from .. import errors
+from . import interrupt
 
 
 def confirm(told: str, consequence: str, confirmed: bool) -> None:
@@ -18,12 +18,8 @@ def confirm(told: str, consequence: str, confirmed: bool) -> None:
     print(told, end="", file=sys.stderr)
     if not sys.stdin.isatty():
         raise errors.Refused("nothing was changed; --yes confirms")
-    # asyncio's own handler only has the loop end, which stands still here.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with interrupt.at_once():
         print(f"{consequence} Type yes: ", end="", flush=True)
         answer = sys.stdin.readline().strip()
-    finally:
-        signal.signal(signal.SIGINT, before)
     if answer != "yes":
         raise errors.Refused("nothing was changed")

@@ -15,7 +15,7 @@ def add(verbs: arguments.Verbs) -> None:
     connect = verbs.add_parser("connect", help="bring a volume to this host; prints its link")
     connect.add_argument("volume", metavar="VOLUME")
     connect.add_argument(
-        "--ttl", type=arguments.seconds, default=0, metavar="SECONDS",
+        "--ttl", type=arguments.number, default=0, metavar="SECONDS",
         help="let it go by itself after this time (default: at disconnect or reboot)",
     )  # fmt: skip
     _owner_option(connect)

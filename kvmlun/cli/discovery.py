@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .. import config, errors
 from ..config import Config
 from ..lun import Portal
-from . import arguments, progress
+from . import arguments, progress, render
 
 if TYPE_CHECKING:
     from ..apart import Waits
@@ -46,7 +46,7 @@ async def _import_pools(client: Client, given: argparse.Namespace) -> str:
     _catalog()
     with progress.written() as waits:
         told = [line async for line in _imported(client, given.secret or "", waits)]
-    return "".join(f"{errors.one_line(line)}\n" for line in told) or "no iSCSI pools\n"
+    return render.lines(told) or "no iSCSI pools\n"
 
 
 async def _imported(client: Client, secret: str, waits: Waits) -> AsyncIterator[str]:

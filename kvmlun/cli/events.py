@@ -52,11 +52,11 @@ def _print(told: Told, as_json: bool) -> None:
 
 
 def line(told: Told, how: Looks) -> str:
-    """Return an event for people: when, for which VM, and what. Pure."""
+    """Return an event for people: when, for which VM, and what, cut nowhere. Pure."""
     domain = errors.printable(told.domain) or "-"
     text = f"{told.at:%Y-%m-%d %H:%M:%S}  {domain:10}  {told.text}"
     colour = RED if told.priority <= _ERR else YELLOW if told.priority == _WARNING else ""
-    return how.paint(render.shorten(text, how.width), colour)
+    return how.paint(render.wrap(text, how.width, hanging="    ").removesuffix("\n"), colour)
 
 
 def json_line(told: Told) -> str:

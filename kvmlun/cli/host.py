@@ -23,7 +23,7 @@ def add(verbs: arguments.Verbs) -> None:
     nouns = host.add_subparsers(required=True, metavar="COMMAND")
     drain = nouns.add_parser("drain", help="refuse new LUNs from now on; prints who is left")
     drain.add_argument(
-        "--wait", nargs="?", type=arguments.seconds, const=math.inf, default=0, metavar="SECONDS",
+        "--wait", nargs="?", type=arguments.number, const=math.inf, default=0, metavar="SECONDS",
         help="wait until nobody is left (at the most for so long)",
     )  # fmt: skip
     arguments.json_option(drain)
@@ -36,10 +36,10 @@ async def _drain(client: Client, given: argparse.Namespace) -> str:
     """Print who is left, and end with an error while somebody is: ``drain && reboot`` is safe."""
     await client.drain()
     left = await _wait(client, time.monotonic() + given.wait)
-    text = render.as_json(left) if given.json else "".join(f"{errors.one_line(n)}\n" for n in left)
+    text = render.as_json(left) if given.json else render.lines(left)
     if not left:
         return text or "nobody is left\n"
-    print(text, end="", flush=True)
+    print(text, end="")
     raise errors.Left(f"no more LUNs come here; who has some is named above ({len(left)})")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from .. import errors
 from ..steps import SHOWN_SECONDS
 from ..wait import within
-from . import looks, render, waiting
+from . import interrupt, looks, render, waiting
 
 if TYPE_CHECKING:
     from ..apart import Waits
@@ -81,15 +81,19 @@ async def drawn(line: Line) -> AsyncIterator[Line]:
 
 @contextlib.contextmanager
 def written(stream: TextIO | None = None) -> Iterator[Waits]:
-    """Give what shows how long something has been waited for, to who lets no other task run."""
+    """Give what shows how long something has been waited for, to who lets no other task run.
+
+    Ctrl-C ends that at once.
+    """
     line = Line(stream)
-    if not line.moves:
-        yield lambda _step, _seconds: None
-        return
-    try:
-        yield line.write
-    finally:
-        line.erase()
+    with interrupt.at_once():
+        if not line.moves:
+            yield lambda _step, _seconds: None
+            return
+        try:
+            yield line.write
+        finally:
+            line.erase()
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .. import errors
 from .looks import PLAIN, Looks, of_state
@@ -14,6 +14,11 @@ _GAP = "  "
 
 def as_json(value: object) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Return each text on a line of its own."""
+    return "".join(f"{errors.printable(text)}\n" for text in texts)
 
 
 def table(rows: list[dict[str, str]], looks: Looks = PLAIN) -> str:
@@ -61,14 +66,17 @@ def fit(widths: Sequence[int], room: int | None) -> list[int]:
     return made
 
 
-def wrap(text: str, width: int | None, indent: str = "") -> str:
-    """Return lines that begin with `indent`, broken between words and never within a name."""
+def wrap(text: str, width: int | None, indent: str = "", hanging: str = "") -> str:
+    """Return lines that begin with `indent`, broken between words and never within a name.
+
+    All but the first have `hanging` behind it.
+    """
     text = errors.printable(text)
     if width is None:
         return f"{indent}{text}\n"
     lines = textwrap.wrap(
-        text, max(width, 2 * len(indent), 1), initial_indent=indent, subsequent_indent=indent,
-        break_long_words=False, break_on_hyphens=False,
+        text, max(width, 2 * len(indent), 1), initial_indent=indent,
+        subsequent_indent=indent + hanging, break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
     return "".join(f"{line}\n" for line in lines)
 

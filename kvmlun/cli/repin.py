@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .. import sizes
-from . import arguments, progress
+from . import arguments, progress, render
 from .confirm import confirm
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ async def _repin(client: Client, given: argparse.Namespace) -> str:
     name = f"volume {made['volume']}, {made['address']}" if made["volume"] else made["address"]
     pinned, found = ", ".join(made["pinned"]) or "nothing", made["found"]
     if made["pinned"] == [found]:
-        return f"{name} is {found}, as pinned\n"
-    told = f"{name}\n  pinned:    {pinned}\n  there now: {found}, {sizes.text(made['size'])}\n"
+        return render.lines([f"{name} is {found}, as pinned"])
+    there = f"  there now: {found}, {sizes.text(made['size'])}"
+    told = render.lines([name, f"  pinned:    {pinned}", there])
     confirm(told, f"VMs will use it in place of {pinned}.", given.yes)
     async with progress.shown(client, "repin", given.what):
         made = await client.repin(given.what, found)
@@ -37,4 +38,4 @@ async def _repin(client: Client, given: argparse.Namespace) -> str:
         f"{domain}: its definition names {link}; virsh edit {domain} if that disk is meant"
         for domain, link in made["links"]
     ]
-    return "".join(f"{line}\n" for line in lines)
+    return render.lines(lines)

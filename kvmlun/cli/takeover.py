@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors, reservation
 from ..reservation import Registration
-from . import arguments, progress
+from . import arguments, progress, render
 from .confirm import confirm
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def _takeover(client: Client, given: argparse.Namespace) -> str:
         return ""
     async with progress.shown(client, "takeover", given.vm):
         holdings = await client.compare_holders(given.vm)
-    told = "".join(f"{_holding(each)}\n" for each in holdings)
+    told = render.lines(map(_holding, holdings))
     rivals = {each["wwid"]: [r["key"] for r in each["registrants"]] for each in holdings}
     if not any(rivals.values()):
         await _stop_comparing(client, given.vm)
@@ -52,7 +52,7 @@ async def _takeover(client: Client, given: argparse.Namespace) -> str:
     async with progress.shown(client, "takeover", given.vm):
         lines = await client.take_over(given.vm, rivals)
     lines.append(f"this host alone may write now: virsh start {given.vm}")
-    return "".join(f"{line}\n" for line in lines)
+    return render.lines(lines)
 
 
 async def _stop_comparing(client: Client, vm: str) -> None:

@@ -44,7 +44,9 @@ def _add_add(nouns: arguments.Verbs) -> None:
     parser.add_argument("volume", metavar="VOLUME")
     parser.add_argument("--wwid", required=True, help="its identity, like naa.6001405…")
     parser.add_argument("--target", required=True, help="the target's name, like iqn.…")
-    parser.add_argument("--lun", type=int, default=0, help="logical unit number (default: 0)")
+    parser.add_argument(
+        "--lun", type=arguments.number, default=0, help="logical unit number (default: 0)"
+    )
     parser.add_argument(
         "--portal", action="append", required=True, dest="portals", metavar="ADDRESS[:PORT]",
         help="where the target is; once for each portal",
@@ -54,7 +56,7 @@ def _add_add(nouns: arguments.Verbs) -> None:
         help="an interface of open-iscsi to log in by; once for each (default: routing decides)",
     )  # fmt: skip
     parser.add_argument(
-        "--min-paths", type=int, metavar="N",
+        "--min-paths", type=arguments.number, metavar="N",
         help="paths that a VM's start waits for where multipathd runs (default: 1)",
     )  # fmt: skip
     parser.add_argument(

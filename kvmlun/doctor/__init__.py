@@ -13,6 +13,7 @@ Check = Callable[[], Awaitable[Finding | Sequence[Finding] | None]]
 Waits = Callable[[str], None]
 
 _ASK_AGAIN = "see that this can be asked, then run kvmlun doctor again"
+_REPORT = "report this line, with what is special about this host"
 
 # By the names that their findings have, in the order in which they are told.
 CHECKS: dict[str, Check] = {
@@ -55,6 +56,9 @@ async def _made(name: str, check: Check) -> Sequence[Finding]:
         found = await check()
     except (errors.Error, OSError) as problem:
         return [_unknown(name, problem)]
+    except Exception as bug:
+        # Told as one: it must not keep what the others find from being told.
+        return [Finding(name, f"a mistake in kvmlun: {bug!r}", remedy=_REPORT, unknown=True)]
     if found is None:
         return []
     return [found] if isinstance(found, Finding) else found

@@ -37,7 +37,7 @@ _UDEV_SECONDS = 10
 
 async def iscsid() -> Finding | None:
     runs = any(nodedb.started("iscsid"))
-    return initiator.daemon(UNIX.read_text(), runs, len(sysfs.states()))
+    return initiator.daemon(UNIX.read_text(errors="replace"), runs, len(sysfs.states()))
 
 
 async def initiator_name() -> Finding | None:

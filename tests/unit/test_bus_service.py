@@ -5,7 +5,7 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from dbus_next import Variant
+from dbus_next import Message, MessageType, Variant
 
 from kvmlun import errors, names
 from kvmlun.bus import objects
@@ -151,6 +151,25 @@ def test_what_is_explained_and_waited_for_reaches_the_command():
             await asyncio.wait_for(heard.wait(), 5)
             told = {"operation": "connect", "subject": "data-0", "step": "login"}
             assert await client.waiting() == [{**told, "since": 1700000001.0}]
+            assert client.is_served
+
+    asyncio.run(ask())
+
+
+def test_only_the_bus_says_who_is_there():
+    """Any local user may send any signal."""
+
+    async def ask():
+        async with serving(Manager()) as (_, asker), Client() as client:
+            heard = asyncio.Event()
+            await client.listen(heard.set)
+            forged = Message(
+                destination=client._bus.unique_name, message_type=MessageType.SIGNAL,
+                path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
+                member="NameOwnerChanged", signature="sss", body=[names.BUS_NAME, ":1.1", ""],
+            )  # fmt: skip
+            await asker._connection.send(forged)
+            await asyncio.wait_for(heard.wait(), 5)
             assert client.is_served
 
     asyncio.run(ask())

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from kvmlun import cli, doctor, errors
-from kvmlun.doctor import gathering
+from kvmlun.doctor import checks, gathering
 from kvmlun.finding import Finding
 
 LINES = Finding("lvm", "it looks", "/etc/lvm/lvmlocal.conf", ("devices {", "}"), "put into it")
@@ -64,6 +66,37 @@ def test_findings_as_json(run):
     assert json.loads(run(options=["--json"])[1]) == []
 
 
+def test_who_reads_no_further_gets_the_same_exit_code(run, monkeypatch):
+    """As in kvmlun doctor | head -1, for a shell with pipefail."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        code, _, _ = run(PLAIN)
+        # As the interpreter does at its end.
+        stdout.flush()
+    assert code == errors.Exit.FOUND
+
+
+def test_what_is_found_stands_before_how_much_it_is(run, monkeypatch, tmp_path):
+    """Where both go to one file."""
+    told = tmp_path / "told"
+    with open(told, "a") as stdout, open(told, "a", buffering=1) as stderr:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        run(PLAIN)
+    assert told.read_text().endswith("kvmlun: 1 to be mended\n")
+
+
+def test_a_socket_of_any_name_is_no_reason_to_end(tmp_path):
+    """Any local user may give one a name that is no UTF-8, and the kernel lists it as it is."""
+    name = bytes(tmp_path / "s") + b"\xff"
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(name)
+        assert name in checks.UNIX.read_bytes()
+        asyncio.run(checks.iscsid())
+
+
 def test_only_root_can_look(monkeypatch, capsys):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["doctor"]) == errors.Exit.UNSURE
@@ -76,6 +109,22 @@ def test_a_host_can_be_no_option_of_sshs(host, capsys):
         cli.main(["doctor", f"--host={host}"])
     assert ended.value.code == errors.Exit.USAGE
     assert "a host's name" in capsys.readouterr().err
+
+
+def test_a_bug_in_a_check_leaves_the_others(monkeypatch):
+    """The others may be about to start programs, of which a cancelled loop never hears again."""
+
+    async def has_a_bug():
+        return 1 / 0
+
+    async def asks():
+        await checks.output("true")
+        return PLAIN
+
+    monkeypatch.setattr(doctor, "CHECKS", {"udev": has_a_bug, "clock": asks})
+    bug, plain = asyncio.run(asyncio.wait_for(doctor.examine(lambda _: None), 20))
+    assert plain == PLAIN
+    assert bug.check == "udev" and bug.unknown and "ZeroDivisionError" in bug.cause
 
 
 def test_a_check_that_fails_leaves_the_others(monkeypatch):

@@ -86,7 +86,14 @@ def test_a_line_has_time_vm_and_text_and_its_colour_is_how_grave_it_is():
     assert command.line(told(domain=""), Looks()).split()[2] == "-"
     assert command.line(told(priority=3), Looks(colours=True)).startswith("\x1b[31m2026")
     assert command.line(told(priority=4), Looks(colours=True)).startswith("\x1b[33m2026")
-    assert len(command.line(told(text="x" * 99), Looks(width=60))) == 60
+
+
+def test_at_a_terminal_all_of_a_line_is_told():
+    text = "refused: somebody holds it; stop its VM there"
+    assert command.line(told(text=text), Looks(width=60)).splitlines() == [
+        "2026-11-26 07:03:12  vm1         refused: somebody holds it;",
+        "    stop its VM there",
+    ]
 
 
 def test_json_is_an_object_a_line():

@@ -186,6 +186,23 @@ def test_what_multipath_does_not_blacklist(old, new):
         assert finding.file == "/etc/multipath/conf.d/kvmlun.conf" and finding.lines
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "lets_in"),
+    [
+        # "!" turns a pattern round, so these are what does not have that name.
+        ("^ID_KVMLUN_ONE_PATH$", "!ID_NOTHING", False),
+        ("(SCSI_IDENT_|ID_WWN)", "!(ID_|D)", False),
+        ("(SCSI_IDENT_|ID_WWN)", "!ID_NOTHING", True),
+        ("(SCSI_IDENT_|ID_WWN)", "\\!ID_BUS", False),
+        # What Python can't read is supposed to be what lets guests' disks in.
+        ("(SCSI_IDENT_|ID_WWN)", "*ID_NOTHING", True),
+        ("^ID_KVMLUN_ONE_PATH$", "*ID_", True),
+    ],
+)
+def test_multipaths_patterns_are_not_pythons(old, new, lets_in):
+    assert bool(handsoff.multipath(BLACKLIST.replace(old, new))) == lets_in
+
+
 def test_the_package_brings_what_multipath_lacks():
     finding = handsoff.multipath("")
     shipped = (Path(__file__).parents[2] / "multipath/kvmlun.conf").read_text()

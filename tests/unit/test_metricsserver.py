@@ -1,6 +1,7 @@
 """Metrics by HTTP: what a scrape gets, and whoever sends something else."""
 
 import asyncio
+import os
 import socket
 import stat
 
@@ -118,6 +119,24 @@ def test_every_local_user_may_ask_at_the_socket(tmp_path, where):
         return found
 
     assert stat.S_IMODE(asyncio.run(mode())) == 0o666
+
+
+def test_a_link_in_its_place_opens_no_other_file(tmp_path, where, monkeypatch):
+    """Whose the folder is may be quick."""
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    start = asyncio.start_unix_server
+
+    async def replaced(*args, **more):
+        server = await start(*args, **more)
+        os.unlink(where)
+        os.symlink(secret, where)
+        return server
+
+    monkeypatch.setattr(asyncio, "start_unix_server", replaced)
+    with pytest.raises(errors.Storage, match="metrics_listen"):
+        asyncio.run(MetricsServer(exposition).listen(where))
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
 def free_port(host):

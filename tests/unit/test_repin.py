@@ -5,6 +5,7 @@ import dataclasses
 from types import SimpleNamespace
 
 from kvmlun import repin
+from kvmlun.cli import repin as command
 from kvmlun.config import Config, Settings
 from kvmlun.lun import LunAddress
 from kvmlun.repin import Repin, comparison, repinned
@@ -53,3 +54,24 @@ def test_the_target_is_waited_for_by_its_address(monkeypatch, tmp_path):
     assert asyncio.run(play()).found == OTHER_WWID
     (made,) = traces.of("a")
     assert [step.text for step in made.steps] == [f"{ADDRESS} at {LUN.portals[0]}"]
+
+
+def test_a_terminal_takes_no_domains_name_for_a_command():
+    """libvirt lets U+009B into names, with which terminals begin commands as with ESC [."""
+    made = {
+        "volume": "vm1",
+        "address": str(ADDRESS),
+        "pinned": [str(WWID)],
+        "size": 1 << 20,
+        "found": str(OTHER_WWID),
+        "domains": ["vm\x9b2J"],
+        "links": [["a\x9b2J", "b\x9b2J"]],
+    }
+
+    async def answer(*_):
+        return made
+
+    client = SimpleNamespace(compare_pin=answer, repin=answer)
+    given = SimpleNamespace(what="vm1", yes=True)
+    told = asyncio.run(command._repin(client, given))
+    assert "vm 2J: pinned anew\n" in told and "\x9b" not in told

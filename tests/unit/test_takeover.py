@@ -144,3 +144,9 @@ def test_where_nobody_has_to_be_shut_out_nothing_stays(monkeypatch):
 def test_what_is_taken_over_is_not_let_go(monkeypatch):
     assert answered(monkeypatch, "yes\n") == (["compare", "take over"], None)
     assert answered(monkeypatch, "", yes=True) == (["compare", "take over"], None)
+
+
+def test_a_terminal_takes_no_name_for_a_command(monkeypatch, capsys):
+    answered(monkeypatch, "no\n", {**HOLDING, "name": "/dev/disk/by-path/\x9b2J"})
+    told = capsys.readouterr().err
+    assert "by-path/ 2J" in told and "\x9b" not in told
