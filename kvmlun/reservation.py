@@ -153,7 +153,7 @@ class Capabilities:
     def lacks(self) -> str:
         """What is missing for fencing, "" if nothing is."""
         if not self.reservations:
-            return "persistent reservations"
+            return "persistent reservations with READ FULL STATUS"
         if not self.type5:
             return "reservations of type 5 (write exclusive, registrants only)"
         return "" if self.abort else "PREEMPT AND ABORT"

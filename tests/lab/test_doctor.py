@@ -145,8 +145,8 @@ def test_a_vm_that_waits_for_its_own_lun(s: Stage, host: Machine) -> None:
     assert doctor.found(host, code=0) == []
     other = s.san.swap(volume)
     wait_for("the VM to be suspended", lambda: vm.state(host) == "paused", SECONDS)
-    doctor.check_only(host, "kvmlund", f"waits for its own LUN: vm1: {volume.by_id}")
-    assert other.wwid in doctor.found(host)[0][1]
+    ((_, why),) = doctor.found(host)
+    assert why.startswith("a VM waits for its own LUN: vm1: volume vm1-0") and other.wwid in why
     s.san.swap(volume, serial=volume.serial, path=volume.path)
     wait_for("the VM to go on", lambda: vm.state(host) == "running", SECONDS)
     assert doctor.found(host, code=0) == []
@@ -163,20 +163,28 @@ def without_reservations(s: Stage) -> Iterator[san.Volume]:
 
 
 @contextlib.contextmanager
-def without_preempt_and_abort(s: Stage) -> Iterator[san.Volume]:
+def without_full_status(s: Stage) -> Iterator[san.Volume]:
+    """It has reservations, and does not tell whose they are."""
     octet, address = s.kvms[0].spec.octet, s.san.host.address("san_a")
     with tgt.lun(s.san.host, f"{s.base}:data", f"{address}:35{octet}3", octet * 10 + 3) as made:
         yield made
 
 
+def without_preempt_and_abort(s: Stage) -> contextlib.AbstractContextManager[san.Volume]:
+    return lying(s, "0008008022000000")
+
+
+def without_type_5(s: Stage) -> contextlib.AbstractContextManager[san.Volume]:
+    return lying(s, "0008008002000000")
+
+
 @contextlib.contextmanager
-def without_type_5(s: Stage) -> Iterator[san.Volume]:
-    """No other target of the lab can be without."""
-    iqn, port = f"{s.base}:data", 36000 + s.kvms[0].spec.octet
-    # SPC-5, 6.16.4: the type mask is valid, and has write exclusive alone.
-    says = {**hostile.GOOD, "reservations": "0008008002000000"}
-    with hostile.running(s.san.host, f"{s.kvms[0].name}-5", {str(port): {}}, {iqn: says}):
-        portal = f"{s.san.host.address('san_a')}:{port}"
+def lying(s: Stage, capabilities: str) -> Iterator[san.Volume]:
+    """No other target of the lab lacks just that; `capabilities` are those of SPC-5, 6.16.4."""
+    host, port = s.kvms[0], 36000 + s.kvms[0].spec.octet
+    iqn, portal = f"{s.base}:data", f"{s.san.host.address('san_a')}:{port}"
+    says = {**hostile.GOOD, "reservations": capabilities}
+    with hostile.running(s.san.host, f"{host.name}-doctor", {str(port): {}}, {iqn: says}):
         yield san.Volume(iqn, 0, (portal,), hostile.WWID, "", 64 << 20, "")
 
 
@@ -185,6 +193,7 @@ def without_type_5(s: Stage) -> Iterator[san.Volume]:
     "target, lacks",
     [
         (without_reservations, "no persistent reservations"),
+        (without_full_status, "no persistent reservations with READ FULL STATUS"),
         (without_preempt_and_abort, "no PREEMPT AND ABORT"),
         (without_type_5, "no reservations of type 5"),
     ],

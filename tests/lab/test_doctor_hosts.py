@@ -64,7 +64,7 @@ _UNKNOWN = {
     "no facts": Break("host", "gave no facts", *breaks.instead(_KVMLUN, "echo motd")),
     "facts in another form": Break(
         "host", "too new, or too old",
-        *breaks.instead(_KVMLUN, 'echo {\\\\\\\\"format\\\\\\\\": 2}'),
+        *breaks.instead(_KVMLUN, 'echo {\\\\"format\\\\": 2}'),
     ),
 }  # fmt: skip
 
@@ -170,12 +170,12 @@ def test_two_hosts(hosts: Hosts) -> None:
     assert told == "nothing found\n"
     wanted = []
     with contextlib.ExitStack() as broken:
-        for each in map(_BREAKS.__getitem__, _TOGETHER):
-            broken.enter_context(hosts.broken(each))
-            wanted.append((each.check, each.told))
         for give in _LUNS.keys() - set(_APART):
             give(hosts)
             wanted.append(_LUNS[give])
+        for each in map(_BREAKS.__getitem__, _TOGETHER):
+            broken.enter_context(hosts.broken(each))
+            wanted.append((each.check, each.told))
         doctor.check_all(hosts.here, wanted, "--host", hosts.there.name)
     assert "secret-of-chap" not in hosts.here.run("kvmlun doctor --facts").out
 

@@ -60,7 +60,7 @@ def test_what_a_target_can_do_is_told():
     assert reservation.capabilities(bytes.fromhex("0008158ce1010000"), True).aptpl
     assert "kept over a restart" in Capabilities(True, True, True, True).text
     assert "lost at its restart" in Capabilities(True, True, False, True).text
-    assert Capabilities(False).text == "no persistent reservations"
+    assert Capabilities(False).text == "no persistent reservations with READ FULL STATUS"
 
 
 def test_a_key_tells_the_host_and_since_when(monkeypatch):
