@@ -66,7 +66,8 @@ async def _serve() -> None:
     manager.observers.append(exporter.refresh)
     beside = [asyncio.ensure_future(run) for run in (sdnotify.watchdog(), exporter.run())]
     stop = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set_result, None)
+    # More than one may come.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
     sdnotify.notify("READY=1")
     log.info("kvmlund %s", __version__, extra=events.STARTED())
     # A part that ends by itself has failed; systemd starts us again.

@@ -225,6 +225,8 @@ def _listed(config: str, section: str, name: str, *, unsure: bool) -> str:
 
 def _lists(pattern: str, name: str, unsure: bool) -> bool:
     wanted = not pattern.startswith("!")
+    if "[:" in pattern:  # a POSIX class, which re does not have
+        return unsure
     try:
         return bool(re.search(pattern.removeprefix("!"), name)) == wanted
     except re.error:

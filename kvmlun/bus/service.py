@@ -16,6 +16,7 @@ from .manager1 import Manager1
 
 log = logging.getLogger("kvmlun.dbus")
 
+_BUS = "org.freedesktop.DBus"
 _RETRY_SECONDS = 5.0
 _Value = Manager | status.LunStatus | status.SessionStatus  # what an object shows
 
@@ -33,7 +34,8 @@ class _Bus(MessageBus):
         self.add_message_handler(self._hear)
 
     def _hear(self, message: Message) -> None:
-        if message.member == "NameAcquired" and message.body == [names.BUS_NAME]:
+        said = message.sender, message.member, message.body
+        if said == (_BUS, "NameAcquired", [names.BUS_NAME]):
             self._is_named = True
 
     def send(self, msg: Message) -> asyncio.Future[None]:

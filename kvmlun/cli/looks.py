@@ -35,8 +35,13 @@ class Looks:
 PLAIN = Looks()
 
 
-def of(stream: TextIO, environ: Mapping[str, str] = os.environ) -> Looks:
-    """Find out what `stream` is. NO_COLOR is that of no-color.org, COLUMNS POSIX's."""
+def of(stream: TextIO | None, environ: Mapping[str, str] = os.environ) -> Looks:
+    """Find out what `stream` is, None where it is closed.
+
+    NO_COLOR is that of no-color.org, COLUMNS POSIX's.
+    """
+    if stream is None:
+        return PLAIN
     lines = (stream.encoding or "").lower().startswith("utf")
     told = environ.get("COLUMNS", "")
     columns = int(told) if told.isdecimal() else 0

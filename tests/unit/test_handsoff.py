@@ -197,6 +197,8 @@ def test_what_multipath_does_not_blacklist(old, new):
         # What Python can't read is supposed to be what lets guests' disks in.
         ("(SCSI_IDENT_|ID_WWN)", "*ID_NOTHING", True),
         ("^ID_KVMLUN_ONE_PATH$", "*ID_", True),
+        ("(SCSI_IDENT_|ID_WWN)", "^[[:alpha:]]+$", True),
+        ("^ID_KVMLUN_ONE_PATH$", "[[:alpha:]_]", True),
     ],
 )
 def test_multipaths_patterns_are_not_pythons(old, new, lets_in):

@@ -94,6 +94,10 @@ def test_columns_is_the_width_where_a_stream_has_none_itself(terminal, monkeypat
     assert looks.of(io.StringIO(), {"COLUMNS": "wide"}).width is None
 
 
+def test_a_stream_that_is_closed_has_nothing():
+    assert looks.of(None) == looks.PLAIN
+
+
 def test_a_pipe_has_none_of_it_and_a_console_without_a_size_no_width(terminal, monkeypatch):
     assert looks.of(io.StringIO(), {"TERM": "xterm"}) == Looks(lines=False)
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((0, 0)))
