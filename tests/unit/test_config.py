@@ -98,6 +98,8 @@ def test_where_metrics_may_be_asked_for(tmp_path, where):
     "text, place",
     [
         ("settings: {metrics_folder: x}", ":1: settings.metrics_folder: must be the path"),
+        ('settings: {metrics_folder: "/x\\n"}', ":1: settings.metrics_folder: must be the path"),
+        ('settings: {metrics_listen: "/x\\n"}', ":1: settings.metrics_listen: must be"),
         ("settings: {metrics_folder: /tmp/x}", ":1: settings.metrics_folder: must be the path"),
         ("settings: {metrics_listen: 0.0.0.0:9742}", ":1: settings.metrics_listen: must be"),
         ("settings: {metrics_listen: '127.0.0.1:65536'}", ":1: settings.metrics_listen: must be"),
