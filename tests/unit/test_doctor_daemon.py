@@ -86,6 +86,8 @@ class Client:
 
 def test_targets_that_were_not_asked_are_not_clean(monkeypatch):
     monkeypatch.setattr(checks, "Client", Client)
+    monkeypatch.setattr(checks.keys, "host_id", lambda: 1)
+    monkeypatch.setattr(checks.loginprobe, "initiator", lambda: "iqn.2026-11.com.company:kvm1")
     known, unknown = asyncio.run(checks.kvmlund())
     assert (known.cause, known.unknown) == ("vm1 is suspended", False)
     assert (unknown.check, unknown.unknown) == ("reservations", True)
