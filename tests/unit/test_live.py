@@ -254,8 +254,7 @@ def test_who_lets_no_other_task_run_shows_it_as_well():
     screen = Screen(columns=30)
     with progress.written(screen.stream) as waits:
         waits("discovery at 10.0.0.1:3260 of the lab", 2.7)
-    shown = asyncio.run(screen.shows("waiting for", "(3 s)"))
-    assert shown.endswith("(3 s)\r\x1b[K") and "…" in shown
+    assert "…" in asyncio.run(screen.shows("waiting for", "(3 s)\r\x1b[K"))
 
 
 def test_in_a_pipe_nothing_is_shown_of_that(tmp_path):
