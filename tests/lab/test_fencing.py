@@ -141,7 +141,6 @@ def test_a_target_that_forgets(kvmlun, vm: Vm, stage: Stage) -> None:
     stage.san.restart(vm.volumes[0], forget=True)
     again = reservations.wait_holder(stage.san, vm.volumes[0], stage.kvms[0])
     assert again.type == TYPE and again.kept
-    stage.kvms[0].run(
-        "journalctl -u kvmlund -o cat --since -1min | grep 'lost the reservation; suspended'"
-    )
+    suspended = "is suspended until this host holds .*: the target has lost the reservation"
+    stage.kvms[0].run(f"journalctl -u kvmlund -o cat --since -1min | grep '{suspended}'")
     wait_for("the VM", lambda: vm.state(stage.kvms[0]) == "running", SECONDS)
