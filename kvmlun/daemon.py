@@ -54,7 +54,7 @@ async def _serve() -> None:
     workers, leases = Workers(), Leases()
     manager = Manager(leases, Ledger(), Markers(), Arrivals(), Keys(), workers)
     with contextlib.suppress(errors.Error):
-        manager.configure()  # which says so itself
+        manager.configuration.read()  # which says so itself
     service = Service(manager)
     manager.observers.append(service.refresh)
     manager.udev.start()

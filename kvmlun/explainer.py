@@ -10,13 +10,14 @@ from typing import Any
 
 from . import errors, explain, hookproto, loginprobe, nodedb, ours, sysfs
 from .attach import find_disk
+from .domains import Domains
 from .domxml import Disk, Domain
 from .explain import Known, Line, World
 from .handover import Handover
 from .hooks import Hooks
 from .leases import boottime
 from .ledger import Ledger
-from .listing import Guest, Listing, known
+from .listing import Guest
 from .login import candidates
 from .lun import Lun, Portal
 from .maps import Maps
@@ -46,14 +47,12 @@ class Explanation:
 
 
 class Explainer:
-    """`listing` are the domains here, None before they are known, and `problem` is why libvirt does
-    not answer; `ask` looks at one by its UUID; `reservations` asks the targets of the LUNs that are
+    """`ask` looks at a domain by its UUID, `reservations` asks the targets of the LUNs that are
     here; `grace` is in seconds."""
 
     def __init__(
         self,
-        listing: Callable[[], Listing | None],
-        problem: Callable[[], str],
+        domains: Domains,
         ask: Callable[[str], Awaitable[Guest | None]],
         sources: Sources,
         hooks: Hooks,
@@ -65,8 +64,7 @@ class Explainer:
         reservations: Callable[[], Awaitable[list[ReservationStatus]]],
         grace: Callable[[], float],
     ) -> None:
-        self._listing = listing
-        self._problem = problem
+        self._domains = domains
         self._ask = ask
         self._sources = sources
         self._hooks = hooks
@@ -95,7 +93,7 @@ class Explainer:
         return Explanation(guest.name, guest.uuid, running, tuple(made), operations)
 
     def _guest(self, vm: str) -> Guest:
-        listing = known(self._listing(), self._problem(), errors.Storage, old=True)
+        listing = self._domains.known(errors.Storage, old=True)
         for guest in listing.guests:
             if vm in (guest.name, guest.uuid):
                 return guest
@@ -104,7 +102,7 @@ class Explainer:
     async def _fresh(self, guest: Guest) -> Guest:
         """Return a domain as it is now: libvirt signals no change of a definition by
         `virsh attach-device --config`. While it does not answer, as it was before."""
-        if self._problem():
+        if self._domains.problem:
             return guest
         try:
             fresh = await within(self._ask(guest.uuid), _LIBVIRT_SECONDS)
@@ -116,7 +114,7 @@ class Explainer:
 
     def _before(self, domain: Domain) -> list[Line]:
         made = []
-        if problem := self._problem():
+        if problem := self._domains.problem:
             made.append(Line("", explain.NOTE, f"{problem}; this is as it was before"))
         if (Path(hookproto.BYPASS) / domain.uuid).exists():
             text = f"{hookproto.BYPASS}/{domain.uuid} is there: it starts without any of this"

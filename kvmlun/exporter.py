@@ -120,7 +120,7 @@ class Exporter:
         from .metrics import Seen
 
         manager = self._manager
-        view, config = manager.view(), manager.config
+        view, config = manager.world.view(), manager.config
         return Seen(
             sessions=status.sessions(view, config),
             luns=status.luns(view, config),
@@ -128,7 +128,7 @@ class Exporter:
             lacking=len(manager.lacking_paths()),
             suspended=len(manager.guard.suspended),
             fencing_problems=len(manager.fencing_problems),
-            libvirt_up=manager.listing is not None and not manager.libvirt_problem,
-            config_valid=not manager.config_problem,
+            libvirt_up=manager.domains.is_known,
+            config_valid=not manager.configuration.problem,
             drained=manager.drain.since is not None,
         )

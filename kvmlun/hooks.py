@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from . import errors, events, inventory, ours
 from .attach import Attacher
 from .config import Settings
+from .domains import Domains
 from .domxml import Domain
 from .drain import Drain
 from .handover import Handover
 from .leases import Leases, Need, boottime
-from .listing import Listing
 from .lun import Portal, Wwid
 from .ours import Source, Sources
 from .request import Request
@@ -31,10 +31,9 @@ log = logging.getLogger("kvmlun.hooks")
 class Hooks:
     """Methods raise errors.Error to refuse.
 
-    `configured` raises errors.Config while no configuration was ever good; `listing` are the
-    domains here, None before they are known; `ended` is called with the UUID of a domain
-    whose QEMU is gone, and when (boottime() seconds) its hook has said so; `kick` after each
-    change.
+    `configured` raises errors.Config while no configuration was ever good; `ended` is called with
+    the UUID of a domain whose QEMU is gone, and when (boottime() seconds) its hook has said so;
+    `kick` after each change.
     """
 
     def __init__(
@@ -48,7 +47,7 @@ class Hooks:
         retry: Retry,
         drain: Drain,
         traces: Traces,
-        listing: Callable[[], Listing | None],
+        domains: Domains,
         ended: Callable[[str, float], None],
         kick: Callable[[], None],
     ) -> None:
@@ -61,7 +60,7 @@ class Hooks:
         self._retry = retry
         self._drain = drain
         self._traces = traces
-        self._listing = listing
+        self._domains = domains
         self._ended = ended
         self._kick = kick
         self._precedence = Precedence()
@@ -198,7 +197,9 @@ class Hooks:
         for index, need in enumerate(needs):
             if any(need.same(other) for other in needs[:index]):
                 raise errors.Refused(f"two disks of {domain.name} are the same LUN {need.text}")
-        for name, other in inventory.other_needs(domain.uuid, self._leases.all, self._listing()):
+        for name, other in inventory.other_needs(
+            domain.uuid, self._leases.all, self._domains.listing
+        ):
             for need in needs:
                 if need.same(other) and not (need.shareable and other.shareable):
                     raise errors.Refused(_conflict(need, name, other))

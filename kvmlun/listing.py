@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from . import errors
 from .domxml import Domain
 
 
@@ -50,19 +49,3 @@ def _guests_without(guests: Iterable[Guest], ended: Collection[str]) -> Iterator
         elif guest.persistent:
             # Nothing is written to it before libvirt has shown it once more.
             yield replace(guest, active=False, live=None, settled=False, in_transit=False)
-
-
-def known(
-    listing: Listing | None,
-    problem: str,
-    unknown: Callable[[str], errors.Error],
-    *,
-    old: bool = False,
-) -> Listing:
-    """Return the listing, or raise what `unknown` makes of why there is none now.
-
-    `problem` is why libvirt does not answer; an `old` listing may be of before that.
-    """
-    if listing is None or (problem and not old):
-        raise unknown(problem or "libvirt was not asked yet; try again")
-    return listing

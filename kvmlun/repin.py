@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from . import catalog, domxml, errors, inventory, libiscsi
 from .config import Config
+from .domains import Domains
 from .libvirtconn import Libvirt
 from .links import BY_PATH
-from .listing import Guest, Listing, known
+from .listing import Guest
 from .lun import Lun, Wwid, parse_by_path
 from .reconcile import Holds
 from .steps import step
@@ -34,22 +35,17 @@ class Comparison:
 
 
 class Repin:
-    """Compares and replaces pins.
-
-    `listing` is None until libvirt was asked, `problem` tells why it does not answer now.
-    """
+    """Compares and replaces pins."""
 
     def __init__(
         self,
         config: Callable[[], Config],
-        listing: Callable[[], Listing | None],
-        problem: Callable[[], str],
+        domains: Domains,
         holds: Callable[[], Holds],
         libvirt: Libvirt,
     ) -> None:
         self._config = config
-        self._listing = listing
-        self._problem = problem
+        self._domains = domains
         self._holds = holds
         self._libvirt = libvirt
 
@@ -62,8 +58,7 @@ class Repin:
         lun = self._named(what)
         with step(f"{lun.address} at {', '.join(lun.addresses)}"):
             found = await asyncio.to_thread(_shown, lun)
-        guests = self._listing()
-        return comparison(lun, Wwid.parse(found.wwid), found.size, guests.guests if guests else ())
+        return comparison(lun, Wwid.parse(found.wwid), found.size, self._domains.guests)
 
     async def repin(self, what: str, wwid: str) -> Comparison:
         """Pin the LUN that is there, if it is `wwid`, in the catalog and in domains' metadata.
@@ -76,10 +71,9 @@ class Repin:
         made = await self.compare(what)
         if made.found != wanted:
             raise errors.Refused(f"{made.lun.address} is {made.found} now, not {wanted}")
-        guests = known(
-            self._listing(), self._problem(),
-            lambda why: errors.Refused(f"nobody knows which VM has the LUN: {why}"),
-        )  # fmt: skip
+        listing = self._domains.known(
+            lambda why: errors.Refused(f"nobody knows which VM has the LUN: {why}")
+        )
         holders = frozenset[str]().union(
             *(
                 self._holds().of_lun(dataclasses.replace(made.lun, wwid=each))
@@ -90,7 +84,7 @@ class Repin:
             raise errors.Refused(f"{made.lun} is in use by {', '.join(sorted(holders))}")
         if made.lun.volume and made.lun.wwid != wanted:
             catalog.repin(made.lun.volume, wanted)
-        for guest in guests.guests:
+        for guest in listing.guests:
             if luns := repinned(guest, made):
                 xml = domxml.metadata(guest.uuid, luns)
                 await self._libvirt.set_metadata(guest.uuid, False, xml)

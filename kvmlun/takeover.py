@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from . import errors
 from .attach import Attacher
+from .domains import Domains
 from .domxml import Domain
 from .fence import Fence
 from .leases import TAKEOVER, Leases
-from .listing import Listing, known
 from .lun import Wwid
 from .request import Request
 from .reservation import Reservation
@@ -35,8 +35,7 @@ class Takeovers:
 
     def __init__(
         self,
-        listing: Callable[[], Listing | None],
-        problem: Callable[[], str],
+        domains: Domains,
         seconds: Callable[[], float],
         requests: Callable[[Domain], list[Request]],
         leases: Leases,
@@ -44,8 +43,7 @@ class Takeovers:
         fence: Fence,
         changed: Callable[[], None],
     ) -> None:
-        self._listing = listing
-        self._problem = problem
+        self._domains = domains
         self._seconds = seconds
         self._requests = requests
         self._leases = leases
@@ -123,10 +121,9 @@ class Takeovers:
             self._leases.take_over(domain.uuid, domain.name, needs, _ASK_SECONDS)
 
     def _domain(self, vm: str) -> Domain:
-        listing = known(
-            self._listing(), self._problem(),
-            lambda why: errors.Refused(f"nobody knows whether {vm[:80]} runs here: {why}"),
-        )  # fmt: skip
+        listing = self._domains.known(
+            lambda why: errors.Refused(f"nobody knows whether {vm[:80]} runs here: {why}")
+        )
         for guest in listing.guests:
             if vm not in (guest.name, guest.uuid):
                 continue

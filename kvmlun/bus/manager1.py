@@ -35,8 +35,8 @@ class Manager1(Shown):
     interface = names.MANAGER
     table: ClassVar[Table] = {
         "Version": ("s", lambda _: __version__),
-        "LibvirtProblem": ("s", lambda manager: manager.libvirt_problem),
-        "ConfigProblem": ("s", lambda manager: manager.config_problem),
+        "LibvirtProblem": ("s", lambda manager: manager.domains.problem),
+        "ConfigProblem": ("s", lambda manager: manager.configuration.problem),
         "Suspended": (
             "as",
             lambda manager: [f"{s.name}: {s.why}" for s in manager.guard.suspended],
@@ -117,7 +117,7 @@ class Manager1(Shown):
 
     @call(action=MANAGE)
     def Reload(self) -> None:
-        self.value.configure()
+        self.value.configuration.read()
 
     # The host
 

@@ -95,7 +95,7 @@ class Service:
                 self._bus.export(path, self._objects[path])
 
     def _wanted(self) -> dict[str, _Value]:
-        view, config = self._manager.view(), self._manager.config
+        view, config = self._manager.world.view(), self._manager.config
         found: dict[str, _Value] = {names.ROOT: self._manager}
         for session in status.sessions(view, config):
             found[objects.session_path(session.sid)] = session

@@ -87,7 +87,8 @@ class Manager:
     def __init__(self):
         volume = Lun(LUN.wwid, LUN.address, LUN.portals, volume="vm1-0")
         self.config = Config(Settings(), {"vm1-0": volume})
-        self.config_problem = self.libvirt_problem = ""
+        self.problem = ""  # of its configuration
+        self.domains = SimpleNamespace(problem="")
         self.guard = SimpleNamespace(suspended=[])
         self.fencing_problems = []
         self.drain = Drain(Path("/nowhere"))
@@ -95,7 +96,7 @@ class Manager:
         self.here = [session(1, disk())]
         self.added = {}
 
-        self.actions = self.connections = self
+        self.actions = self.connections = self.world = self.configuration = self
 
     def renew(self, volume, owner, ttl):
         self.renewed = (volume, owner, ttl)
@@ -112,9 +113,9 @@ class Manager:
     def remove_volume(self, name):
         raise errors.Refused(f"{name} is in use")
 
-    def configure(self):
-        self.config_problem = "kvmlun.yaml:1: no"
-        raise errors.Config(self.config_problem)
+    def read(self):
+        self.problem = "kvmlun.yaml:1: no"
+        raise errors.Config(self.problem)
 
 
 class Polkit:

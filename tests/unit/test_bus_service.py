@@ -73,7 +73,7 @@ def test_what_the_daemon_waits_for_is_signalled_as_well():
         manager = Manager()
         async with serving(manager) as (service, asker):
             service.refresh()
-            manager.libvirt_problem = "no libvirt"
+            manager.domains.problem = "no libvirt"
             service.refresh()
             told = [names.MANAGER, {"LibvirtProblem": "no libvirt"}, []]
             assert await asker.heard(1) == [(names.ROOT, "PropertiesChanged", told)]
@@ -114,7 +114,7 @@ def test_answers_and_errors_by_name():
             assert (await answer("ListReservations"))[0] == f"{names.ERROR}Internal"
             assert await answer("AddVolume", "sa{sv}", "b", {"lun": Variant("u", 3)}) is None
             assert manager.added == {"b": {"lun": 3}}
-            manager.libvirt_problem = "no libvirt"
+            manager.domains.problem = "no libvirt"
             assert await answer("Renew", "ssu", "vm1-0", "agent", 5) is None
             changed = await asker.call(PROPERTIES, "Get", "ss", names.MANAGER, "LibvirtProblem")
             assert changed == "no libvirt" and len(asker.signals) == 1

@@ -26,9 +26,8 @@ def explained(answer, problem=""):
         return answer
 
     unused = [None] * 8
-    explainer = Explainer(
-        lambda: Listing(0.0, (BEFORE,)), lambda: problem, ask, *unused, lambda: 10.0
-    )
+    domains = worlds.domains(Listing(0.0, (BEFORE,)), problem)
+    explainer = Explainer(domains, ask, *unused, lambda: 10.0)
     return asyncio.run(explainer._fresh(explainer._guest(BEFORE.name)))
 
 

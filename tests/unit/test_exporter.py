@@ -23,13 +23,13 @@ from . import worlds
 class Manager:
     """As much of kvmlun.manager.Manager as metrics are made of."""
 
-    listing, libvirt_problem, config_problem, fencing_problems = None, "", "", ()
-    guard = SimpleNamespace(suspended=())
+    domains, configuration = worlds.domains(), SimpleNamespace(problem="")
+    fencing_problems, guard = (), SimpleNamespace(suspended=())
 
     def __init__(self, folder):
         self.config, self.tally = Config(Settings(), {}), Tally()
         self.drain = Drain(folder / "drained")
-        self.looks = 0
+        self.looks, self.world = 0, self
 
     def set(self, **settings):
         self.config = Config(Settings(**settings), {})

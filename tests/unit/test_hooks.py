@@ -42,7 +42,7 @@ class World:
         traces = Traces(lambda: None, folder / "steps")
         self.hooks = Hooks(
             Settings, lambda: None, sources, self.leases, attacher, handover, self.retry,
-            self.drain, traces, lambda: None, lambda *_: None, lambda: None,
+            self.drain, traces, worlds.domains(), lambda *_: None, lambda: None,
         )  # fmt: skip
 
     async def done(self, *_):

@@ -163,7 +163,7 @@ def test_in_a_pipe_only_new_pictures_follow_each_other(tmp_path):
         manager = Manager()
         async with serving(manager) as (service, _), Client() as client:
             showing = asyncio.ensure_future(live.show(client, counted, stream))
-            changes = ({}, {"libvirt_problem": "not in the picture"}, {"here": []})
+            changes = ({}, {"problem": "not in the picture"}, {"here": []})
             for number, change in enumerate(changes, 1):
                 vars(manager).update(change)
                 service.refresh()
@@ -183,7 +183,7 @@ def test_in_a_pipe_only_new_pictures_follow_each_other(tmp_path):
 def test_a_picture_is_as_wide_as_the_terminal(drawing):
     async def play():
         manager, screen = Manager(), Screen(columns=80, lines=24)
-        manager.libvirt_problem = "libvirt does not answer " * 9
+        manager.domains.problem = "libvirt does not answer " * 9
         manager.traces.waiting = (Waiting("prepare", "vm1", "login to " + "x" * 40, 1.0),)
         async with serving(manager), Client() as client:
             showing = asyncio.ensure_future(live.show(client, drawing, screen.stream))

@@ -11,7 +11,7 @@ from kvmlun.lun import LunAddress
 from kvmlun.repin import Repin, comparison, repinned
 from kvmlun.traces import Traces
 
-from .worlds import ADDRESS, BY_PATH, LUN, OTHER_WWID, WWID, domain, guest
+from .worlds import ADDRESS, BY_PATH, LUN, OTHER_WWID, WWID, domain, domains, guest
 
 VOLUME = dataclasses.replace(LUN, volume="vm1", size=None)
 NAMED = guest(None, domain(BY_PATH, luns=[LUN]), active=False)
@@ -45,7 +45,7 @@ def test_the_target_is_waited_for_by_its_address(monkeypatch, tmp_path):
     found = SimpleNamespace(wwid=str(OTHER_WWID), size=7)
     monkeypatch.setattr(repin, "_shown", lambda lun: found)
     config, traces = Config(Settings(), {"vm1": VOLUME}), Traces(lambda: None, tmp_path)
-    pins = Repin(lambda: config, lambda: None, str, lambda: None, None)
+    pins = Repin(lambda: config, domains(), lambda: None, None)
 
     async def play():
         with traces.operation("repin", "vm1", "a"):

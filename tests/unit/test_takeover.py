@@ -27,7 +27,7 @@ class World:
         self.leases, self.fails = Leases(folder), None
         off = worlds.guest(persistent=worlds.domain(WWID.link), active=False)
         self.made = Takeovers(
-            lambda: Listing(0.0, (off,)), lambda: "", lambda: 45.0, lambda _: [REQUEST],
+            worlds.domains(Listing(0.0, (off,))), lambda: 45.0, lambda _: [REQUEST],
             self.leases, SimpleNamespace(attach=self.attach),
             SimpleNamespace(others=self.others, take_over=self.take_over), lambda: None,
         )  # fmt: skip

@@ -1,5 +1,6 @@
 """Small worlds for tests of pure logic."""
 
+from kvmlun.domains import Domains
 from kvmlun.domxml import Disk as DomainDisk
 from kvmlun.domxml import Domain
 from kvmlun.ledger import Entry
@@ -53,3 +54,10 @@ def domain(*links, luns=(), shareable=False, overlays=False):
 
 def guest(live=None, persistent=None, active=True, settled=True):
     return Guest(UUID, "vm1", active, live, persistent, settled)
+
+
+def domains(listing=None, problem=""):
+    """Return what is known of this host's domains, without a libvirt."""
+    made = Domains(None)
+    made.listing, made.problem = listing, problem
+    return made
