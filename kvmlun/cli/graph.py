@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from . import arguments
-from .tree import session_ids
+from .tree import NO_TARGET, session_ids
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -57,7 +57,7 @@ def _of_lun(lun: dict[str, Any], top: str) -> Iterator[str]:
     ids = session_ids(lun)
     yield from (f"{_quoted('session', sid)} -> {one}" for sid in sorted(ids))
     if not ids:
-        yield from _edge(top, target, lun["target"] or "a target that nobody knows")
+        yield from _edge(top, target, lun["target"] or NO_TARGET)
         yield f"{target} -> {one} [style=dotted]"
     users = one
     if lun["device"] and lun["link"]:

@@ -10,6 +10,8 @@ from .. import errors, sizes
 from .looks import FAINT, PLAIN, Looks, of_state
 from .render import shorten
 
+NO_TARGET = "a target that nobody knows"  # of a LUN of which only the WWID is known
+
 Lun = dict[str, Any]
 Session = dict[str, Any]
 
@@ -33,7 +35,7 @@ def grow(status: dict[str, Any], host: str) -> Branch:
 def _target(name: str, luns: Iterable[Lun], sessions: Iterable[Session]) -> Branch:
     below = [_session(each, luns) for each in sessions if each["target"] == name]
     below += [_lun(lun) for lun in luns if lun["target"] == name and not lun["sessions"]]
-    return Branch(name or "a target that nobody knows", below=tuple(below))
+    return Branch(name or NO_TARGET, below=tuple(below))
 
 
 def _session(session: Session, luns: Iterable[Lun]) -> Branch:
