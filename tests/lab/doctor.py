@@ -24,6 +24,7 @@ def apply(host: machine.Machine) -> None:
     done = host.run("kvmlun doctor --json", check=False)
     assert done.rc == 7
     for finding in json.loads(done.out):
+        assert finding["file"], finding
         text = "".join(f"{line}\n" for line in finding["lines"])
         host.run(f"mkdir -p $(dirname {finding['file']}) && cat >>{finding['file']}", input=text)
     assert host.run("kvmlun doctor").out == "nothing found\n"

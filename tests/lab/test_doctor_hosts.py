@@ -26,6 +26,12 @@ SECONDS = 60
 KEY = "0xabcdef0100000001"
 CHAP = b"username = u\npassword = secret-of-chap\n"
 
+
+def _moved(seconds: int) -> str:
+    # The kernel takes a clock that was set for one that nobody keeps (settimeofday's ntp_clear()).
+    return f"date -s '{seconds} seconds' && lab-clock 0"
+
+
 # On the second host.
 _BREAKS = {
     "same initiator name": Break(
@@ -39,8 +45,8 @@ _BREAKS = {
         f"cp -p {_ID} {breaks.FOLDER}; echo {{machine_id}} >{_ID}",
         f"cat {breaks.FOLDER}/machine-id >{_ID}",
     ),
-    "clock behind": Break("clock", "behind", "date -s '-100 seconds'", "date -s '+100 seconds'"),
-    "clock ahead": Break("clock", "ahead", "date -s '+100 seconds'", "date -s '-100 seconds'"),
+    "clock behind": Break("clock", "behind", _moved(-100), _moved(100)),
+    "clock ahead": Break("clock", "ahead", _moved(100), _moved(-100)),
     "another version": Break("version", "and 0.0.1 on", _OLD, _NEW),
     "metadata that can't be read": Break(
         "version", "one can't read what the other writes",
