@@ -182,7 +182,7 @@ def _disk(
     request: Request, mapped: bool, disk: Disk, facts: Mapping[str, Any] | str, running: bool
 ) -> _Said:
     if isinstance(facts, str):
-        yield REFUSED, f"{disk.node} does not say who it is: {facts}"
+        yield NOTE if running else REFUSED, f"{disk.node} does not say who it is: {facts}"
         return
     if disk.holders and not mapped:
         yield REFUSED, f"{', '.join(disk.holders)} on this host holds {disk.node}"

@@ -88,6 +88,13 @@ def test_another_disk_than_it_should_be_is_refused(facts, part):
     assert has(told(world(here, facts={"sda": facts})), REFUSED, part)
 
 
+def test_a_path_that_is_silent_below_a_vm_that_runs_refuses_nothing():
+    here = worlds.session(1, worlds.disk())
+    lines = told(world(here, facts={"sda": "SCSI probe did not finish"}), running=True)
+    assert has(lines, NOTE, "/dev/sda does not say who it is")
+    assert REFUSED not in verdicts(lines)
+
+
 def test_a_disk_that_something_holds_is_refused():
     held = worlds.session(1, worlds.disk(holders=("dm-3",)))
     assert has(told(world(held, facts={"sda": FACTS})), REFUSED, "dm-3 on this host holds /dev/sda")
