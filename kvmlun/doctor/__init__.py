@@ -15,6 +15,9 @@ Waits = Callable[[str], None]
 _ASK_AGAIN = "see that this can be asked, then run kvmlun doctor again"
 _REPORT = "report this line, with what is special about this host"
 
+# Of the checks that are waited for, so many are named.
+_MOST = 5
+
 # By the names that their findings have, in the order in which they are told.
 CHECKS: dict[str, Check] = {
     "kvmlund": checks.kvmlund,
@@ -43,12 +46,20 @@ async def examine(waits: Waits) -> list[Finding]:
     async def done(name: str, check: Check) -> Sequence[Finding]:
         found = await _made(name, check)
         left.remove(name)
-        waits(", ".join(left))
+        waits(names(left))
         return found
 
-    waits(", ".join(left))
+    waits(names(left))
     found = await asyncio.gather(*(done(name, check) for name, check in CHECKS.items()))
     return [finding for each in found for finding in each]
+
+
+def names(left: Sequence[str]) -> str:
+    """Return what is waited for, short enough for a line of a terminal. Pure."""
+    if len(left) <= _MOST:
+        return ", ".join(left)
+    told = left[: _MOST - 1]
+    return f"{', '.join(told)} and {len(left) - len(told)} more"
 
 
 async def _made(name: str, check: Check) -> Sequence[Finding]:

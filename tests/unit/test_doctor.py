@@ -187,3 +187,17 @@ def test_secrets_are_told_by_name(tmp_path):
         file.write_text("password = hush")
     (credentials / "other").touch()
     assert gathering.secret_names(folder, credentials) == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("left", "shown"),
+    [
+        ([], ""),
+        (["hook", "udev"], "hook, udev"),
+        (["kvmlund", "hook", "iscsid", "udev", "lvm"], "kvmlund, hook, iscsid, udev, lvm"),
+        (["kvmlund", "hook", "iscsid", "udev", "lvm", "mdadm"],
+         "kvmlund, hook, iscsid, udev and 2 more"),
+    ],
+)  # fmt: skip
+def test_the_checks_that_are_waited_for_fit_into_a_line(left, shown):
+    assert doctor.names(left) == shown
