@@ -30,7 +30,7 @@ class Exit(enum.IntEnum):
     FAILED = 1, "it was tried and did not work"
     USAGE = 2, "wrong arguments, or a value of the wrong form"
     UNREACHABLE = 3, "no answer from kvmlund, or none for this user"
-    UNKNOWN = 4, "no such volume, LUN or connection"
+    UNKNOWN = 4, "no such volume, LUN, VM or connection"
     REFUSED = 5, "refused, because doing it could harm data, or because the host is drained"
     CONFIG = 6, "a configuration file is wrong"
     FOUND = 7, "something was found (kvmlun doctor)"
