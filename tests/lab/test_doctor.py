@@ -41,6 +41,8 @@ def lun(s: Stage, host: Machine) -> Iterator[san.Volume]:
     made = s.volume("data")
     with connected(s, host, made):
         yield made
+    # iscsid ends no session that it has just found and tries to reconnect.
+    s.wait_clean()
 
 
 @contextlib.contextmanager
