@@ -66,7 +66,8 @@ def _take_over(
     known = {result["row"] for result in results}
     for commit in commits:
         older = _results(folder.parent / commit / f"{peer}.jsonl")
-        older += [result for result in told if result["commit"] == commit]
+        here = {result["row"] for result in older}
+        older += [r for r in told if r["commit"] == commit and r["row"] not in here]
         failed = {r["row"] for r in older if r["outcome"] == "failed" and peer == "kvmlun"}
         good = [r for r in older if r["row"] not in failed]
         results += [{"commit": commit, **r} for r in good if r["row"] in names - known]

@@ -34,6 +34,15 @@ def test_the_newest_result_of_a_row_that_is_still_there_counts_unless_kvmlun_fai
     assert len(found) == 6 and set(found) == common | both
 
 
+def test_a_row_that_a_report_tells_as_well_counts_once(tmp_path):
+    put(tmp_path, "older", "kvmlun", a="passed")
+    told = [{"row": row, "outcome": "passed", "commit": "older"} for row in "ab"]
+    (tmp_path / "now").mkdir()
+    campaign._take_over("kvmlun", ["older"], tmp_path / "now", frozenset("ab"), told)
+    found = campaign._results(tmp_path / "now/kvmlun.jsonl")
+    assert sorted(result["row"] for result in found) == ["a", "b"]
+
+
 def test_a_row_shows_who_passes_how_often_and_since_when():
     results = {
         "kvmlun": [{"row": "x: a", "outcome": "passed"}, {"row": "x: b", "outcome": "failed"}],
