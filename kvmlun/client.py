@@ -12,7 +12,6 @@ from . import errors, names, reservation
 from .bus.values import plain, variants
 from .wait import within
 
-_BUS = "org.freedesktop.DBus"
 _SECONDS = 20.0
 _CONNECT_SECONDS = 120.0  # above the daemon's own limit
 _KINDS = {
@@ -107,15 +106,15 @@ class Client:
 
         def hear(message: Message) -> None:
             if message.message_type is MessageType.SIGNAL:
-                if (message.sender, message.member) == (_BUS, "NameOwnerChanged"):
+                if (message.sender, message.member) == (names.DBUS, "NameOwnerChanged"):
                     self.is_served = bool(message.body[2])
                 heard()
 
         self._bus.add_message_handler(hear)
         for rule in rules:
             await self._bus.call(Message(
-                destination=_BUS, path="/org/freedesktop/DBus", interface=_BUS, member="AddMatch",
-                signature="s", body=[f"type='signal',{rule}"],
+                destination=names.DBUS, path="/org/freedesktop/DBus", interface=names.DBUS,
+                member="AddMatch", signature="s", body=[f"type='signal',{rule}"],
             ))  # fmt: skip
 
     async def give_up(self, vm: str) -> None:
@@ -221,7 +220,7 @@ def _error(reply: Message) -> errors.Error:
     if reply.error_name.startswith(names.ERROR):
         return _KINDS.get(reply.error_name.removeprefix(names.ERROR), errors.Error)(text)
     if reply.error_name == "org.freedesktop.DBus.Error.AccessDenied":
-        if reply.sender != "org.freedesktop.DBus":
+        if reply.sender != names.DBUS:
             return errors.Unreachable(text)
         return errors.Unreachable("this is for root; the group libvirt may look, and ask for LUNs")
     return errors.Unreachable(f"kvmlund does not answer: {text}; see systemctl status kvmlund")

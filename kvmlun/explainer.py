@@ -94,9 +94,8 @@ class Explainer:
 
     def _guest(self, vm: str) -> Guest:
         listing = self._domains.known(errors.Storage, old=True)
-        for guest in listing.guests:
-            if vm in (guest.name, guest.uuid):
-                return guest
+        for guest in listing.named(vm):
+            return guest
         raise errors.Unknown(f"no domain {vm[:80]!r} is defined on this host")
 
     async def _fresh(self, guest: Guest) -> Guest:

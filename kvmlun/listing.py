@@ -37,6 +37,10 @@ class Listing:
         """The UUIDs of the domains whose live XML libvirt gave."""
         return frozenset(guest.uuid for guest in self.guests if guest.live)
 
+    def named(self, vm: str) -> Iterator[Guest]:
+        """Yield the domains of which `vm` is the name or the UUID."""
+        return (guest for guest in self.guests if vm in (guest.name, guest.uuid))
+
     def without(self, ended: Collection[str]) -> Listing:
         """Return the listing with the domains of these UUIDs off: only what is defined is left."""
         return Listing(self.began, tuple(_guests_without(self.guests, ended)))

@@ -124,9 +124,7 @@ class Takeovers:
         listing = self._domains.known(
             lambda why: errors.Refused(f"nobody knows whether {vm[:80]} runs here: {why}")
         )
-        for guest in listing.guests:
-            if vm not in (guest.name, guest.uuid):
-                continue
+        for guest in listing.named(vm):
             if guest.active:
                 raise errors.Refused(f"{guest.name} is on this host already (virsh list)")
             if guest.persistent:

@@ -24,7 +24,6 @@ _ROOT = 0
 _SECONDS = 10.0
 _DIALOG_SECONDS = 120.0  # somebody may have to type a password
 _INTERACTIVE = 1  # polkit's AllowUserInteraction
-_BUS = "org.freedesktop.DBus"
 _POLKIT = "org.freedesktop.PolicyKit1"
 
 # dbus-next does not tell a method who calls it.
@@ -44,7 +43,7 @@ async def check(action: str) -> None:
     """Return if whoever calls may do `action`; raises DBusError AccessDenied otherwise."""
     bus, call = _call.get()
     (uid,) = await _ask(bus, _SECONDS, Message(
-        destination=_BUS, path="/org/freedesktop/DBus", interface=_BUS,
+        destination=names.DBUS, path="/org/freedesktop/DBus", interface=names.DBUS,
         member="GetConnectionUnixUser", signature="s", body=[call.sender],
     ))  # fmt: skip
     if uid == _ROOT:

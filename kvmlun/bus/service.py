@@ -16,7 +16,6 @@ from .manager1 import Manager1
 
 log = logging.getLogger("kvmlun.dbus")
 
-_BUS = "org.freedesktop.DBus"
 _RETRY_SECONDS = 5.0
 _Value = Manager | status.LunStatus | status.SessionStatus  # what an object shows
 
@@ -35,7 +34,7 @@ class _Bus(MessageBus):
 
     def _hear(self, message: Message) -> None:
         said = message.sender, message.member, message.body
-        if said == (_BUS, "NameAcquired", [names.BUS_NAME]):
+        if said == (names.DBUS, "NameAcquired", [names.BUS_NAME]):
             self._is_named = True
 
     def send(self, msg: Message) -> asyncio.Future[None]:

@@ -87,11 +87,8 @@ def written(stream: TextIO | None = None) -> Iterator[Waits]:
     """
     line = Line(stream)
     with interrupt.at_once():
-        if not line.moves:
-            yield lambda _step, _seconds: None
-            return
         try:
-            yield line.write
+            yield line.write if line.moves else lambda _step, _seconds: None
         finally:
             line.erase()
 
